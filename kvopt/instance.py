@@ -1,0 +1,183 @@
+"""A placement problem: a trace on a platform, under rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kvopt.errors import InstanceError
+from kvopt.platform import Platform
+from kvopt.trace import PREFILL, Trace
+
+
+class Copies(Enum):
+    """How many copies of a block there are."""
+
+    EXCLUSIVE = "exclusive"
+    """One: a block leaves a tier by moving to another."""
+    INCLUSIVE = "inclusive"
+    """The backing tier keeps everything; the fast tier holds copies, which are dropped free."""
+
+
+class Moves(Enum):
+    """What a move loads."""
+
+    EXPLICIT = "explicit"
+    """Reading the source and writing the destination, always."""
+    READ_THROUGH = "read-through"
+    """Only writing the destination when the block is read in that slot anyway: its bytes are passing by."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of the game.
+
+    Parameters
+    ----------
+    copies : Copies or str
+    moves : Moves or str
+    """
+
+    copies: Copies = Copies.EXCLUSIVE
+    moves: Moves = Moves.EXPLICIT
+
+    def __post_init__(self) -> None:
+        for name, kind in (("copies", Copies), ("moves", Moves)):
+            try:
+                object.__setattr__(self, name, kind(getattr(self, name)))
+            except ValueError:
+                choices = ", ".join(repr(k.value) for k in kind)
+                raise InstanceError(
+                    f"rules.{name}", f"{getattr(self, name)!r} is not known", f"Choose one of: {choices}"
+                ) from None
+
+    @property
+    def inclusive(self) -> bool:
+        """Whether the backing tier keeps a copy of everything."""
+        return self.copies is Copies.INCLUSIVE
+
+    @property
+    def read_through(self) -> bool:
+        """Whether a move of a block that is being read pays for its write alone."""
+        return self.moves is Moves.READ_THROUGH
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """A trace, a platform and rules: everything a placement is judged by.
+
+    Parameters
+    ----------
+    trace : Trace
+    platform : Platform
+    rules : Rules
+    weight_bytes : float
+        Bytes of model weights that stay in the fastest tier; what is left of its capacity is for the KV cache.
+    weight_bytes_per_slot : float
+        Bytes of weights read from the fastest tier in every slot.
+    batch : int
+        Sequences that decode together; only tokens per second depend on it.
+
+    Raises
+    ------
+    InstanceError
+        When weights do not fit, when the fastest tier cannot hold the largest block, or when the blocks alive in some
+        slot exceed what the tiers can hold.
+    """
+
+    trace: Trace
+    platform: Platform
+    rules: Rules = field(default_factory=Rules)
+    weight_bytes: float = 0.0
+    weight_bytes_per_slot: float = 0.0
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bytes", "weight_bytes_per_slot"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InstanceError(name, f"must be 0 or more, got {value!r}", "Give bytes")
+        if self.batch < 1:
+            raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
+        self._check_capacity()
+
+    def _check_capacity(self) -> None:
+        fast, backing = self.capacity_bytes
+        largest = int(self.trace.size_bytes.max())
+        if fast < largest:
+            raise InstanceError(
+                "hbm_bytes",
+                f"tier {self.platform.tiers[0].name!r} has {fast:.6g} bytes for the KV cache, less than the largest "
+                f"block ({largest} bytes)",
+                "Give it more, or smaller blocks or weights",
+            )
+        room = backing if self.rules.inclusive else fast + backing
+        peak = int(np.argmax(self.live_bytes))
+        if self.live_bytes[peak] > room:
+            raise InstanceError(
+                "capacity_bytes",
+                f"{self.live_bytes[peak]} bytes are alive in slot {peak}, but the tiers hold {room:.6g} "
+                f"under {self.rules.copies.value} copies",
+                "Give the backing tier more capacity or use smaller blocks",
+            )
+
+    @property
+    def n_slots(self) -> int:
+        """Number of slots T."""
+        return self.trace.n_slots
+
+    @property
+    def capacity_bytes(self) -> tuple[float, ...]:
+        """Capacity of each tier left for the KV cache."""
+        fast, *rest = (t.capacity_bytes for t in self.platform.tiers)
+        return (fast - self.weight_bytes, *rest)
+
+    @cached_property
+    def birth_slot(self) -> np.ndarray:
+        """int64[B]: first slot in which the block exists: 0 after prefill, else the slot that writes it."""
+        trace = self.trace
+        written = trace.write_step.astype(np.int64) * trace.n_lanes + trace.lane
+        return np.where(trace.write_step == PREFILL, 0, written)
+
+    @cached_property
+    def death_slot(self) -> np.ndarray:
+        """int64[B]: one past the last slot in which the block exists."""
+        trace = self.trace
+        return np.minimum(trace.free_step.astype(np.int64) * trace.n_lanes + trace.lane, trace.n_slots)
+
+    @cached_property
+    def live_bytes(self) -> np.ndarray:
+        """int64[T]: bytes of the blocks that exist in each slot."""
+        change = np.zeros(self.n_slots + 1, np.int64)
+        np.add.at(change, self.birth_slot, self.trace.size_bytes)
+        np.subtract.at(change, self.death_slot, self.trace.size_bytes)
+        return np.cumsum(change)[:-1]
+
+    def with_hbm_bytes(self, hbm_bytes: float) -> Instance:
+        """The same problem with this much of the fastest tier left for the KV cache."""
+        if not hbm_bytes > 0:
+            raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
+        return replace(self, platform=self.platform.with_capacity(hbm_bytes + self.weight_bytes))
+
+    def tokens_per_s(self, latency_s: float) -> float:
+        """Steps times batch over the decode time."""
+        return self.trace.n_steps * self.batch / latency_s
+
+    def summary(self) -> dict[str, Any]:
+        """What defines the instance, ready for printing or JSON."""
+        return {
+            "trace": self.trace.summary(),
+            "platform": self.platform.name,
+            "tiers": [t.name for t in self.platform.tiers],
+            "capacity_bytes": [c if math.isfinite(c) else None for c in self.capacity_bytes],
+            "channels_bytes_per_s": {c.name: c.bandwidth_bytes_per_s for c in self.platform.channels},
+            "copies": self.rules.copies.value,
+            "moves": self.rules.moves.value,
+            "weight_bytes_per_slot": self.weight_bytes_per_slot,
+            "batch": self.batch,
+        }

@@ -1,0 +1,146 @@
+"""Instance -> arrays. Every engine works on these; only the evaluator does not, so that it can judge them.
+
+With two tiers a block in a slot is in *state* 0 (in the fast tier) or 1 (in the backing tier only). All that one byte
+of a block can do to the channels in slot t is then one small table::
+
+    op[r, z, z', c]   seconds of channel c, when the block is read (r = 1) or not (r = 0) in slot t,
+                      in state z during slot t and in state z' during slot t + 1
+
+and ``write[z, c]`` for the slot that writes it in state z. A slot lasts max_c (base[c, t] + sum of those).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvopt.instance import Instance
+
+FAST, BACKING = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """The instance as contiguous arrays (B blocks, R runs, T slots, C channels, 2 states, 2 tiers).
+
+    Parameters
+    ----------
+    n_steps, n_lanes : int
+    base_s : float64[C, T]
+        Seconds each channel is busy whatever the placement: weights, and under inclusive copies the new blocks'
+        write to the backing tier.
+    op_s_per_byte : float64[2, 2, 2, C]
+        See the module's docstring.
+    write_s_per_byte : float64[2, C]
+    capacity_bytes : float64[2]
+        Infinite for a tier that all live blocks together cannot fill.
+    live_bytes : float64[T]
+    inclusive : bool
+    size_bytes : float64[B]
+    lane, first_step, last_step : int64[B]
+        The block exists in its lane's slots of steps ``first_step <= n <= last_step``.
+    birth_slot, death_slot : int64[B]
+    prefilled : bool[B]
+        Exists from slot 0 on, and its first placement is free.
+    run_ptr : int64[B + 1]
+    run_start, run_stop : int32[R]
+        Steps.
+    """
+
+    n_steps: int
+    n_lanes: int
+    base_s: np.ndarray
+    op_s_per_byte: np.ndarray
+    write_s_per_byte: np.ndarray
+    capacity_bytes: np.ndarray
+    live_bytes: np.ndarray
+    inclusive: bool
+    size_bytes: np.ndarray
+    lane: np.ndarray
+    first_step: np.ndarray
+    last_step: np.ndarray
+    birth_slot: np.ndarray
+    death_slot: np.ndarray
+    prefilled: np.ndarray
+    run_ptr: np.ndarray
+    run_start: np.ndarray
+    run_stop: np.ndarray
+
+    @property
+    def n_slots(self) -> int:
+        """T."""
+        return self.n_steps * self.n_lanes
+
+    @property
+    def n_blocks(self) -> int:
+        """B."""
+        return len(self.size_bytes)
+
+    @property
+    def n_channels(self) -> int:
+        """C."""
+        return self.base_s.shape[0]
+
+    @property
+    def occupancy(self) -> np.ndarray:
+        """float64[2, 2]: bytes a block's byte takes of tier k in state z."""
+        return np.array([[1.0, float(self.inclusive)], [0.0, 1.0]])
+
+
+def lower(instance: Instance) -> Lowered:
+    """Lower an instance under the latency objective."""
+    trace, rules = instance.trace, instance.rules
+    op, write, always = _operations(instance)
+    base_s = np.zeros((len(instance.platform.channels), instance.n_slots))
+    base_s += (instance.weight_bytes_per_slot * _read_s_per_byte(instance)[FAST])[:, None]
+    written = trace.write_step >= 0
+    for c in np.flatnonzero(always):
+        np.add.at(base_s[c], instance.birth_slot[written], trace.size_bytes[written] * always[c])
+    live = instance.live_bytes.astype(float)
+    capacity = np.array(instance.capacity_bytes, float)
+    if rules.inclusive:
+        capacity[BACKING] = np.inf  # Holds every live block or the instance would have been refused.
+    capacity[capacity >= live.max()] = np.inf
+    return Lowered(
+        n_steps=trace.n_steps,
+        n_lanes=trace.n_lanes,
+        base_s=base_s,
+        op_s_per_byte=op,
+        write_s_per_byte=write,
+        capacity_bytes=capacity,
+        live_bytes=live,
+        inclusive=rules.inclusive,
+        size_bytes=trace.size_bytes.astype(float),
+        lane=trace.lane.astype(np.int64),
+        first_step=trace.first_step.astype(np.int64),
+        last_step=trace.free_step.astype(np.int64) - 1,
+        birth_slot=instance.birth_slot,
+        death_slot=instance.death_slot,
+        prefilled=~written,
+        run_ptr=trace.run_ptr,
+        run_start=trace.run_start,
+        run_stop=trace.run_stop,
+    )
+
+
+def _read_s_per_byte(instance: Instance) -> np.ndarray:
+    return instance.platform.loads("read") / instance.platform.bandwidth_bytes_per_s
+
+
+def _operations(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """op[r, z, z', c], write[z, c] and the write that happens in every state, all in seconds per byte."""
+    platform, rules = instance.platform, instance.rules
+    rate = platform.bandwidth_bytes_per_s
+    read, write, out = (platform.loads(role) / rate for role in ("read", "write", "move_out"))
+    op = np.zeros((2, 2, 2, len(rate)))
+    for z in (FAST, BACKING):
+        op[1, z] += read[z]
+    for source, target in ((BACKING, FAST), (FAST, BACKING)):
+        if rules.inclusive and target == BACKING:
+            continue  # The copy is dropped; nothing moves.
+        op[0, source, target] += out[source] + write[target]
+        op[1, source, target] += write[target] if rules.read_through else out[source] + write[target]
+    if rules.inclusive:
+        return op, np.array([write[FAST], np.zeros_like(rate)]), write[BACKING]
+    return op, write, np.zeros_like(rate)

@@ -1,0 +1,216 @@
+"""What engines return, and the one event they report progress with.
+
+Every number has a :class:`Role`; tables, plots and JSON say which. An achieved time is an upper bound on the optimum,
+only a certified or claimed bound is a lower one, and the two never share a field.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from kvopt.evaluate import Evaluation, evaluate
+from kvopt.instance import Instance
+from kvopt.placement import Placement
+
+
+class Role(Enum):
+    """What a number may be called."""
+
+    ACHIEVED = "achieved"
+    """The time of a feasible placement, recomputed by the evaluator."""
+    CERTIFIED = "certified"
+    """A lower bound with multipliers that :func:`kvopt.bounds.verify` re-evaluated."""
+    CLAIMED = "claimed"
+    """A lower bound that a solver states within its tolerances."""
+
+
+class Termination(Enum):
+    """Why an engine stopped."""
+
+    OPTIMAL = "optimal"
+    FINISHED = "finished"
+    TIME_LIMIT = "time limit"
+    INTERRUPTED = "interrupted"
+    INFEASIBLE = "infeasible"
+
+
+class SolutionStatus(Enum):
+    """What is in hand."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One event of a running engine.
+
+    Parameters
+    ----------
+    elapsed_s : float
+    objective : float or None
+        Best achieved time so far, in seconds.
+    bound : float or None
+        Best lower bound so far, in seconds.
+    gap : float or None
+        ``objective / bound - 1``.
+    detail : str
+        The engine's own words: temperature, nodes.
+    """
+
+    elapsed_s: float
+    objective: float | None = None
+    bound: float | None = None
+    detail: str = ""
+
+    @property
+    def gap(self) -> float | None:
+        return relative_gap(self.objective, self.bound)
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Multipliers that prove a lower bound; see :mod:`kvopt.bounds.certificate`.
+
+    Parameters
+    ----------
+    channel_price : float64[C, T]
+        lambda: weight of each channel in the maximum of each slot; 0 or more, at most 1 in sum over the channels.
+    capacity_price_s_per_byte : float64[K, T]
+        mu: what a byte of each tier costs in each slot; 0 or more.
+    """
+
+    channel_price: np.ndarray
+    capacity_price_s_per_byte: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A time no placement can beat.
+
+    Parameters
+    ----------
+    value_s : float
+    source : str
+        "dual", "aggregate bandwidth", "HiGHS MIP", "HiGHS LP".
+    role : Role
+        CERTIFIED or CLAIMED.
+    verified : bool
+        Whether the certificate was re-evaluated by the independent slow path.
+    certificate : Certificate or None
+    termination : Termination
+    elapsed_s : float
+    history : tuple of Progress
+    """
+
+    value_s: float
+    source: str
+    role: Role
+    verified: bool = False
+    certificate: Certificate | None = None
+    termination: Termination = Termination.FINISHED
+    elapsed_s: float = 0.0
+    history: tuple[Progress, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a method achieved.
+
+    Parameters
+    ----------
+    method : str
+    placement : Placement or None
+        None when nothing feasible is in hand.
+    evaluation : Evaluation or None
+    bound : Bound or None
+        The engine's own lower bound, if it has one.
+    termination : Termination
+        Why it stopped.
+    solution_status : SolutionStatus
+        What is in hand.
+    seed : int or None
+    elapsed_s : float
+    history : tuple of Progress
+    details : mapping
+        The engine's own figures.
+    versions : mapping of package to version
+    """
+
+    method: str
+    placement: Placement | None
+    evaluation: Evaluation | None
+    termination: Termination
+    solution_status: SolutionStatus
+    elapsed_s: float
+    bound: Bound | None = None
+    seed: int | None = None
+    history: tuple[Progress, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=lambda: versions())
+
+    @property
+    def objective(self) -> float | None:
+        """The achieved decode time in seconds, recomputed by the evaluator."""
+        return None if self.evaluation is None else self.evaluation.latency_s
+
+    @property
+    def gap(self) -> float | None:
+        """``objective / bound - 1`` with the engine's own bound."""
+        return relative_gap(self.objective, self.bound.value_s if self.bound else None)
+
+    @classmethod
+    def judge(
+        cls,
+        method: str,
+        instance: Instance,
+        placement: Placement | None,
+        *,
+        termination: Termination,
+        elapsed_s: float,
+        **rest: Any,
+    ) -> Result:
+        """Check a placement, recompute its time, and wrap both. Every engine returns through here.
+
+        Raises
+        ------
+        AssertionError
+            When the placement breaks a rule: an engine's fault, never the user's.
+        """
+        if placement is None:
+            return cls(method, None, None, termination, SolutionStatus.NONE, elapsed_s, **rest)
+        wrong = placement.violations(instance, most=1)
+        if wrong:
+            raise AssertionError(f"{method} returned an infeasible placement: {wrong[0]}")
+        optimal = termination is Termination.OPTIMAL
+        status = SolutionStatus.OPTIMAL if optimal else SolutionStatus.FEASIBLE
+        return cls(method, placement, evaluate(instance, placement), termination, status, elapsed_s, **rest)
+
+
+def relative_gap(objective: float | None, bound: float | None) -> float | None:
+    """How far an achieved time lies above a lower bound, as a share of the bound; None when unknown."""
+    if objective is None or bound is None or bound <= 0:
+        return None
+    return objective / bound - 1.0
+
+
+def versions() -> dict[str, str]:
+    """The versions that a number depends on."""
+    found = {"python": platform.python_version()}
+    for package in ("kvopt", "numpy", "numba", "scipy", "highspy", "pyomo"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
