@@ -1,0 +1,235 @@
+r"""The certified bound: Lagrangian dual, ascended through its entropic smoothing.
+
+With a price lambda[c, t] on each channel in each slot (0 or more, summing to 1: the max is the largest such average) and a
+price mu[k, t] >= 0 on each byte of capacity, every block chooses its own cheapest path, and
+
+    D(lambda, mu) = sum lambda base - sum mu C + sum_i s_i * (cheapest path of i)  <=  optimum.
+
+D is concave and piecewise linear. At a temperature tau > 0 the soft minimum in place of the minimum gives a smooth
+D_tau <= D whose gradient is the expected load and the expected excess over capacity, so L-BFGS-B climbs it; tau falls by a
+fixed factor from stage to stage, and each stage ends with an evaluation at tau = 0, which is what counts.
+
+lambda is written as nu / sum(nu) with nu >= 0, so that box constraints are all the solver sees and prices can be exactly 0.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kvopt.bounds.aggregate import slotwise_prices
+from kvopt.bounds.certificate import verify
+from kvopt.instance import Instance
+from kvopt.lowering import BACKING, Lowered, lower
+from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
+from kvopt.trellis import Trellis, hard_minimum, soft_minimum
+
+_FIRST_TAU = 1 / 3
+"""First temperature, in units of the dearest channel-second a byte read from the backing tier takes."""
+_TAU_FACTOR = 1 / 3
+_LAST_TAU = _FIRST_TAU * _TAU_FACTOR**9
+_ITERATIONS = 80
+"""L-BFGS-B iterations a temperature at most."""
+_LEAST_PRICE = 0.02
+"""Prices start at least this large, so that no channel starts where its price has no slope."""
+
+
+@dataclass
+class _Ascent:
+    """The dual as a function of one vector x = (nu, u), scaled so that every slot's term is near 1.
+
+    nu are the unnormalised channel prices; mu[k, t] = u * (mean slot time) / C_k.
+    """
+
+    low: Lowered
+    trellis: Trellis
+    slot_s: float
+    deadline: float
+    tau: float = 0.0
+    evaluations: int = 0
+    latest: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes))
+        self.capacity = self.low.capacity_bytes[self.tiers][:, None]
+        self.n_prices = self.low.n_channels * self.low.n_slots
+
+    def vector(self, certificate: Certificate) -> np.ndarray:
+        """x of given multipliers."""
+        u = certificate.capacity_price_s_per_byte[self.tiers] * self.capacity / self.slot_s
+        return np.concatenate([certificate.channel_price.ravel(), u.ravel()])
+
+    def certificate(self, x: np.ndarray) -> Certificate:
+        """Multipliers of x."""
+        low = self.low
+        nu = x[: self.n_prices].reshape(low.n_channels, low.n_slots)
+        mu = np.zeros((2, low.n_slots))
+        mu[self.tiers] = x[self.n_prices :].reshape(len(self.tiers), low.n_slots) * self.slot_s / self.capacity
+        return Certificate(nu / self._total(nu), mu)
+
+    def smooth(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """-D_tau and its gradient by x, for a minimiser."""
+        if time.perf_counter() > self.deadline:
+            raise TimeoutError
+        self.evaluations += 1
+        low = self.low
+        multipliers = self.certificate(x)
+        lam = multipliers.channel_price
+        prices = self.trellis.prices(lam, multipliers.capacity_price_s_per_byte)
+        soft = soft_minimum(self.trellis, prices, self.tau)
+        load_s, held = self.trellis.expected(soft.slot_bytes, soft.write_bytes)
+        by_lam = load_s / self.slot_s
+        total = self._total(x[: self.n_prices].reshape(low.n_channels, low.n_slots))
+        by_nu = (by_lam - (lam * by_lam).sum(axis=0)) / total
+        by_u = held[self.tiers] / self.capacity - 1.0
+        value = (prices.constant + soft.value.sum()) / self.slot_s
+        return -value, -np.concatenate([by_nu.ravel(), by_u.ravel()])
+
+    def hard(self, certificate: Certificate) -> float:
+        """D at tau = 0, in seconds."""
+        prices = self.trellis.prices(certificate.channel_price, certificate.capacity_price_s_per_byte)
+        return prices.constant + float(hard_minimum(self.trellis, prices).sum())
+
+    @staticmethod
+    def _total(nu: np.ndarray) -> np.ndarray:
+        # A trial step may reach nu = 0 on all channels of a slot; prices of 0 are valid there, 0 / 0 is not.
+        return np.maximum(nu.sum(axis=0), 1e-12)
+
+
+def dual_bound(
+    instance: Instance,
+    *,
+    time_limit_s: float | None = None,
+    start: Certificate | None = None,
+    target_s: float | None = None,
+    tolerance: float = 2e-5,
+    on_progress: OnProgress | None = None,
+    threads: int | None = None,
+) -> Bound:
+    """The best Lagrangian bound found, verified.
+
+    Parameters
+    ----------
+    instance : Instance
+    time_limit_s : float, optional
+        The best multipliers so far are kept when it is over, or at Ctrl-C.
+    start : Certificate, optional
+        Multipliers to start from; else the slot-wise prices of the aggregate bound.
+    target_s : float, optional
+        An achieved time; progress events report the gap to it.
+    tolerance : float
+        Stop when a temperature improves the bound by less than this share.
+    on_progress : callable, optional
+    threads : int, optional
+        The value does not depend on it.
+
+    Returns
+    -------
+    Bound
+        Source "dual", with its certificate; ``value_s`` is what :func:`kvopt.bounds.certificate.verify` recomputed.
+
+    References
+    ----------
+    Everett (1963), generalized Lagrange multipliers; Nesterov (2005), smooth minimization of non-smooth functions; Zhu, Byrd,
+    Lu and Nocedal (1997), L-BFGS-B.
+    """
+    began = time.perf_counter()
+    low = lower(instance)
+    trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
+    slotwise_s, slotwise = slotwise_prices(low)
+    first = Certificate(slotwise, np.zeros((2, low.n_slots)))
+    deadline = began + (np.inf if time_limit_s is None else time_limit_s)
+    slot_s = float(slotwise_s.mean())
+    if slot_s <= 0:  # Nothing is ever read or written: the bound is 0, and there is no scale to climb in.
+        return _finished(instance, first, 0.0, Termination.OPTIMAL, began, ())
+    ascent = _Ascent(low, trellis, slot_s, deadline)
+    best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
+    best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
+    return _finished(instance, best[1], best[0], termination, began, history)
+
+
+def _climb(
+    ascent: _Ascent,
+    start: Certificate,
+    tolerance: float,
+    target_s: float | None,
+    on_progress: OnProgress | None,
+    began: float,
+) -> tuple[tuple[float, Certificate], Termination, tuple[Progress, ...]]:
+    """Stages of falling temperature, each from where the last ended; returns the best hard value and its multipliers."""
+    from scipy.optimize import minimize
+
+    best = (ascent.hard(start), start)
+    history: list[Progress] = []
+    x = ascent.vector(start)
+    x[: ascent.n_prices] = np.maximum(x[: ascent.n_prices], _LEAST_PRICE)
+    unit = float(ascent.low.op_s_per_byte[1, BACKING, BACKING].max())
+    tau, termination = _FIRST_TAU, Termination.FINISHED
+    quiet = 0
+    while tau >= _LAST_TAU * 0.99 and quiet < 2:
+        ascent.tau, ascent.latest = tau * unit, x
+        try:
+            found = minimize(
+                ascent.smooth,
+                x,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(0.0, None)] * len(x),
+                callback=_remember(ascent),
+                # A temperature is climbed as far as its own smoothing error is worth, no further.
+                options={"maxiter": _ITERATIONS, "maxcor": 12, "ftol": 1e-6 * min(1.0, tau), "gtol": 1e-9},
+            )
+            x = found.x
+        except TimeoutError:
+            x, termination = ascent.latest, Termination.TIME_LIMIT
+        except KeyboardInterrupt:
+            x, termination = ascent.latest, Termination.INTERRUPTED
+        multipliers = ascent.certificate(x)
+        value = ascent.hard(multipliers)
+        quiet = quiet + 1 if value < best[0] * (1 + tolerance) else 0
+        best = max(best, (value, multipliers), key=lambda pair: pair[0])
+        event = Progress(
+            time.perf_counter() - began, target_s, best[0], f"tau {tau:.2g}, {ascent.evaluations} evaluations"
+        )
+        history.append(event)
+        if on_progress:
+            on_progress(event)
+        if termination is not Termination.FINISHED:
+            break
+        x = ascent.vector(multipliers)
+        tau *= _TAU_FACTOR
+    return best, termination, tuple(history)
+
+
+def _remember(ascent: _Ascent) -> Callable[[np.ndarray], None]:
+    def keep(x: np.ndarray) -> None:
+        ascent.latest = x.copy()
+
+    return keep
+
+
+def _finished(
+    instance: Instance,
+    certificate: Certificate,
+    value_s: float,
+    termination: Termination,
+    began: float,
+    history: tuple[Progress, ...],
+) -> Bound:
+    """Verify, and refuse to return a number on which the kernel and the slow path differ."""
+    verified_s = verify(instance, certificate)
+    if abs(verified_s - value_s) > 1e-8 * max(abs(value_s), abs(verified_s)):
+        raise AssertionError(f"the kernel says {value_s!r} s, verification {verified_s!r} s")
+    return Bound(
+        value_s=verified_s,
+        source="dual",
+        role=Role.CERTIFIED,
+        verified=True,
+        certificate=certificate,
+        termination=termination,
+        elapsed_s=time.perf_counter() - began,
+        history=history,
+    )
