@@ -1,0 +1,62 @@
+"""kvopt: where each block of an LLM's KV cache should sit in heterogeneous memory, with proof.
+
+>>> import kvopt
+>>> trace = kvopt.example_trace()
+>>> instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(60e6)
+>>> comparison = kvopt.compare(instance, methods=["static", "lru", "anneal"])  # doctest: +SKIP
+>>> comparison.frame  # doctest: +SKIP
+"""
+
+from kvopt.compare import Comparison, compare, sub_instance
+from kvopt.errors import KvoptError
+from kvopt.evaluate import Evaluation, evaluate
+from kvopt.instance import Copies, Instance, Moves, Rules
+from kvopt.placement import Placement, Violation
+from kvopt.platform import Channel, Platform, Tier
+from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionStatus, Termination
+from kvopt.solve import bound, methods, solve
+from kvopt.sources.embedded import example_trace
+from kvopt.trace import Trace
+from kvopt.trace_io import load_trace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bound",
+    "Certificate",
+    "Channel",
+    "Comparison",
+    "Copies",
+    "Evaluation",
+    "Instance",
+    "KvoptError",
+    "Moves",
+    "Placement",
+    "Platform",
+    "Progress",
+    "Result",
+    "Role",
+    "Rules",
+    "SolutionStatus",
+    "Termination",
+    "Tier",
+    "Trace",
+    "Violation",
+    "bound",
+    "compare",
+    "evaluate",
+    "example_trace",
+    "load_trace",
+    "methods",
+    "solve",
+    "sub_instance",
+    "verify",
+]
+
+
+def verify(instance: Instance, certificate: Certificate) -> float:
+    """The lower bound in seconds that a certificate proves; see :func:`kvopt.bounds.certificate.verify`."""
+    # Imported on use: its package brings the compiled kernels along, which ``import kvopt`` should not pay for.
+    from kvopt.bounds.certificate import verify as slow_path
+
+    return slow_path(instance, certificate)

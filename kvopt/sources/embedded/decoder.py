@@ -47,7 +47,7 @@ class DecoderShape:
     """
 
     layers: int = 6
-    heads: int = 6
+    heads: int = 4
     width: int = 192
     vocabulary: int = 256
     positions: int = 2560
@@ -55,9 +55,7 @@ class DecoderShape:
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} is not a multiple of twice the {self.heads} heads"
-            )
+            raise ValueError(f"width {self.width} is not a multiple of twice the {self.heads} heads")
 
     @property
     def head_width(self) -> int:

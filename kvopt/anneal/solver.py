@@ -1,0 +1,284 @@
+"""The annealer: chains of whole-path moves from samples of the dual, cooled, then descended to a local optimum."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from kvopt.anneal.moves import flip_sweep, improve_sweep, resample_sweep, shuffle
+from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement, total_time
+from kvopt.errors import MethodError
+from kvopt.evaluate import evaluate
+from kvopt.instance import Instance
+from kvopt.lowering import BACKING, Lowered, lower
+from kvopt.placement import Placement
+from kvopt.result import Certificate, OnProgress, Progress, Result, Termination
+from kvopt.trellis import Trellis, sample_placement
+from kvopt.trellis.rng import stream
+
+_CHAIN_STREAM = 1 << 40
+"""Streams of chains lie above those of blocks."""
+_DESCENTS = 12
+
+
+class Move(Enum):
+    """How a chain changes a placement."""
+
+    PATH = "path"
+    """Redraw a block's whole residency path."""
+    FLIP = "flip"
+    """Flip one block's tier in one slot: the textbook move."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Temperatures and lengths; every temperature is in units of reading a mean block from the backing tier.
+
+    Parameters
+    ----------
+    sweeps : int
+        Sweeps over all blocks a chain.
+    first, last : float
+        Temperatures of the first and the last sweep; geometric in between.
+    rent_until : float
+        Share of the sweeps during which the capacity prices are charged in full; they fade to 0 after that.
+    sample_tau : float
+        Temperature at which the start is sampled from the dual.
+    """
+
+    sweeps: int = 30
+    first: float = 0.03
+    last: float = 0.003
+    rent_until: float = 0.6
+    sample_tau: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 1:
+            raise MethodError("sweeps", f"must be at least 1, got {self.sweeps}", "Give the number of sweeps")
+        if not self.first >= self.last > 0:
+            raise MethodError(
+                "temperature", f"must fall from first to last > 0, got {self.first} to {self.last}", "Swap or raise them"
+            )
+
+    def temperature(self, sweep: int) -> float:
+        """Temperature of a sweep."""
+        return self.first * (self.last / self.first) ** (sweep / max(self.sweeps - 1, 1))
+
+    def rent(self, sweep: int) -> float:
+        """Share of the capacity prices charged in a sweep."""
+        done = sweep / max(self.sweeps - 1, 1)
+        return 1.0 if done <= self.rent_until else (1 - done) / (1 - self.rent_until)
+
+
+@dataclass
+class _Run:
+    """What all chains of one call share."""
+
+    problem: Problem
+    schedule: Schedule
+    move: Move
+    rent: np.ndarray
+    unit_s: float
+    deadline: float
+    began: float
+    on_progress: OnProgress | None
+    bound_s: float | None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    history: list[Progress] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    best_s: float = np.inf
+
+    @property
+    def over(self) -> bool:
+        return self.cancelled.is_set() or time.perf_counter() > self.deadline
+
+    def report(self, state: State, detail: str) -> None:
+        with self.lock:
+            if excess_bytes(self.problem, state) == 0.0:
+                self.best_s = min(self.best_s, total_time(state))
+            best = self.best_s if np.isfinite(self.best_s) else None
+            event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail)
+            self.history.append(event)
+            if self.on_progress:
+                self.on_progress(event)
+
+
+def solve_anneal(
+    instance: Instance,
+    *,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+    start: Placement | None = None,
+    multipliers: Certificate | None = None,
+    bound_s: float | None = None,
+    schedule: Schedule | None = None,
+    move: Move | str = Move.PATH,
+    restarts: int = 2,
+    threads: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> Result:
+    """Anneal a placement.
+
+    Parameters
+    ----------
+    instance : Instance
+    time_limit_s : float, optional
+        The best so far is kept when it is over, or at Ctrl-C. Results depend on the machine only when it cuts a run short.
+    seed : int
+    start : Placement, optional
+        Where every chain starts; else a sample of the dual if there are ``multipliers``, else everything in the
+        backing tier. The result is never worse than a feasible start.
+    multipliers : Certificate, optional
+        A dual certificate: its samples to start from, its capacity prices as rent.
+    bound_s : float, optional
+        A lower bound for progress events.
+    schedule : Schedule, optional
+    move : Move or str
+        "path" or "flip".
+    restarts : int
+        Independent chains, the best of which counts.
+    threads : int, optional
+        Chains run side by side; the result does not depend on it.
+    on_progress : callable, optional
+
+    Returns
+    -------
+    Result
+
+    References
+    ----------
+    Kirkpatrick, Gelatt and Vecchi (1983), optimization by simulated annealing; Geman and Geman (1984), the heat bath;
+    Frühwirth-Schnatter (1994), forward filtering and backward sampling.
+    """
+    began = time.perf_counter()
+    low = lower(instance)
+    problem = make_problem(low)
+    run = _Run(
+        problem=problem,
+        schedule=schedule or Schedule(),
+        move=Move(move),
+        rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
+        unit_s=float(low.op_s_per_byte[1, BACKING, BACKING].max() * low.size_bytes.mean()),
+        deadline=began + (np.inf if time_limit_s is None else time_limit_s),
+        began=began,
+        on_progress=on_progress,
+        bound_s=bound_s,
+    )
+    starts = [_start(low, instance, start, multipliers, run, seed + chain) for chain in range(restarts)]
+    best, interrupted = _run_chains(run, starts, seed, threads or os.cpu_count() or 1)
+    placement = _best_of(instance, best, start)
+    termination = Termination.FINISHED
+    if interrupted:
+        termination = Termination.INTERRUPTED
+    elif time.perf_counter() > run.deadline:
+        termination = Termination.TIME_LIMIT
+    return Result.judge(
+        "anneal",
+        instance,
+        placement,
+        termination=termination,
+        elapsed_s=time.perf_counter() - began,
+        seed=seed,
+        history=tuple(run.history),
+        details={"schedule": run.schedule, "move": run.move.value, "restarts": restarts},
+    )
+
+
+def _fast_rent(multipliers: Certificate) -> np.ndarray:
+    """float64[T]: what a byte pays more in the fast tier than in the backing tier; never negative."""
+    fast, backing = multipliers.capacity_price_s_per_byte
+    return np.maximum(fast - backing, 0.0)
+
+
+def _start(
+    low: Lowered,
+    instance: Instance,
+    start: Placement | None,
+    multipliers: Certificate | None,
+    run: _Run,
+    seed: int,
+) -> Placement:
+    if start is not None:
+        return start
+    if multipliers is None:
+        return Placement.backing(instance)
+    trellis = Trellis(low)
+    prices = trellis.prices(multipliers.channel_price, multipliers.capacity_price_s_per_byte)
+    tau = run.schedule.sample_tau * float(low.op_s_per_byte[1, BACKING, BACKING].max())
+    return sample_placement(trellis, prices, tau, seed)
+
+
+def _run_chains(run: _Run, starts: list[Placement], seed: int, threads: int) -> tuple[list[tuple[float, Placement]], bool]:
+    """(time, placement) of each chain that ended feasible, and whether Ctrl-C ended them."""
+    interrupted = False
+    with ThreadPoolExecutor(min(threads, len(starts))) as pool:
+        jobs = [pool.submit(_chain, run, placement, seed, number) for number, placement in enumerate(starts)]
+        while True:
+            try:
+                found = [job.result() for job in jobs]
+                break
+            except KeyboardInterrupt:
+                interrupted = True
+                run.cancelled.set()
+    return [chain for chain in found if chain is not None], interrupted
+
+
+def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, Placement] | None:
+    """One chain: cool, then descend; None when it did not reach a feasible placement."""
+    state = make_state(run.problem, start)
+    rng = stream(seed, _CHAIN_STREAM + number)
+    order = np.arange(len(run.problem.size))
+    for sweep in range(run.schedule.sweeps):
+        if run.over:
+            break
+        temperature = run.schedule.temperature(sweep) * run.unit_s
+        _sweep(run, state, order, temperature, run.rent * run.schedule.rent(sweep), rng)
+        run.report(state, f"chain {number}, sweep {sweep + 1}/{run.schedule.sweeps}")
+    rebuild(run.problem, state)
+    nothing = np.zeros_like(run.rent)
+    for _ in range(_DESCENTS):
+        if run.over and excess_bytes(run.problem, state) == 0.0:
+            break
+        # One descent sweep is also what makes an overfull start feasible, so it is owed even when time is over.
+        if improve_sweep(run.problem, state, order, nothing) == 0:
+            break
+    rebuild(run.problem, state)
+    run.report(state, f"chain {number}, descended")
+    if excess_bytes(run.problem, state) > 0.0:
+        return None
+    return total_time(state), to_placement(run.problem, state.z)
+
+
+def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: np.ndarray, rng: np.ndarray) -> None:
+    """One sweep, in parts so that a time limit and Ctrl-C are heeded."""
+    if run.move is Move.FLIP:
+        parts = max(1, len(state.z) // 1_000_000)
+        for _ in range(parts):
+            if run.over:
+                return
+            flip_sweep(run.problem, state, len(state.z) // parts, temperature, rng)
+        rebuild(run.problem, state)
+        return
+    shuffle(order, rng)
+    for part in np.array_split(order, max(1, len(order) // 2000)):
+        if run.over:
+            return
+        resample_sweep(run.problem, state, part, temperature, rent, rng)
+    rebuild(run.problem, state)
+
+
+def _best_of(instance: Instance, chains: list[tuple[float, Placement]], start: Placement | None) -> Placement | None:
+    """The chain with the least time, or the start if it is feasible and better."""
+
+    candidates = list(chains)
+    if start is not None and not start.violations(instance, most=1):
+        candidates.append((evaluate(instance, start).latency_s, start))
+    if not candidates:
+        return None
+    return min(candidates, key=lambda found: found[0])[1]

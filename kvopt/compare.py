@@ -1,0 +1,231 @@
+"""One table that compares methods under one cost model, each with its gap to one certified bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kvopt.instance import Instance
+from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
+from kvopt.solve import ALIASES, bound, methods, solve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_METHODS = ("static-oldest", "static-hottest", "lru", "belady", "look-ahead", "anneal", "exact")
+BASELINE = "static-oldest"
+_EXACT_COLUMNS = 12_000
+"""Above this many columns "exact" is run on a sub-instance, and the table says so."""
+
+OnMethodProgress = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Results side by side.
+
+    Parameters
+    ----------
+    instance : Instance
+    bound : Bound
+        What every gap refers to.
+    ideal : Bound
+        The aggregate-bandwidth bound: all bytes at full aggregate bandwidth, no capacity, no moves.
+    results : dict of method to Result
+    sub : Comparison or None
+        Where "exact" was asked for but the instance is too large: the same comparison on a sub-instance.
+    seed : int
+    """
+
+    instance: Instance
+    bound: Bound
+    ideal: Bound
+    results: dict[str, Result]
+    sub: Comparison | None = None
+    seed: int = 0
+    interrupted: bool = field(default=False)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record a method; None where a method has nothing."""
+        baseline = self.results.get(BASELINE)
+        reference = baseline.objective if baseline else None
+        return [self._row(result, reference) for result in self.results.values()]
+
+    def _row(self, result: Result, reference: float | None) -> dict[str, Any]:
+        found = result.evaluation
+        latency = result.objective
+        return {
+            "method": result.method,
+            "role": Role.ACHIEVED.value if found else None,
+            "latency_s": latency,
+            "tokens_per_s": found.tokens_per_s if found else None,
+            "speedup_vs_static": reference / latency if reference and latency else None,
+            "gap": relative_gap(latency, self.bound.value_s),
+            "kv_hit_rate": _finite(found.kv_hit_rate) if found else None,
+            "hit_rate_with_weights": _finite(found.hit_rate_with_weights) if found else None,
+            "moved_bytes": found.moved_bytes if found else None,
+            "elapsed_s": result.elapsed_s,
+            "status": result.termination.value,
+        }
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    @property
+    def best(self) -> Result | None:
+        """The result with the least decode time."""
+        found = [r for r in self.results.values() if r.objective is not None]
+        return min(found, key=lambda r: r.objective) if found else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        data = {
+            "instance": self.instance.summary(),
+            "bound": {
+                "value_s": self.bound.value_s,
+                "source": self.bound.source,
+                "role": self.bound.role.value,
+                "verified": self.bound.verified,
+                "elapsed_s": self.bound.elapsed_s,
+                "status": self.bound.termination.value,
+            },
+            "ideal": {"value_s": self.ideal.value_s, "source": self.ideal.source},
+            "rows": self.rows,
+            "seed": self.seed,
+            "versions": versions(),
+        }
+        if self.sub is not None:
+            data["sub_instance"] = self.sub.to_json()
+        return data
+
+    def _repr_html_(self) -> str:
+        return self.frame._repr_html_()
+
+
+def compare(
+    instance: Instance,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    *,
+    time_limit: float | None = 20.0,
+    seed: int = 0,
+    on_progress: OnMethodProgress | None = None,
+) -> Comparison:
+    """Run methods on one instance and set each beside the certified bound.
+
+    Parameters
+    ----------
+    instance : Instance
+    methods : sequence of str
+        See :func:`kvopt.methods`. "exact" runs on a sub-instance when the instance is too large for it.
+    time_limit : float, optional
+        Seconds for each of: the bound, annealing, the exact model. Policies take what they take.
+    seed : int
+    on_progress : callable, optional
+        Called with the method's name and its progress.
+
+    Returns
+    -------
+    Comparison
+        After Ctrl-C, with what was finished by then.
+    """
+    names = _known(methods)
+
+    def progress_of(name: str):
+        return None if on_progress is None else lambda event: on_progress(name, event)
+
+    ideal = bound(instance, method="aggregate")
+    certified = bound(instance, time_limit=time_limit, on_progress=progress_of("bound"))
+    results: dict[str, Result] = {}
+    sub = None
+    stopped = certified.termination is Termination.INTERRUPTED
+    for name in names:
+        if stopped:
+            break
+        try:
+            if name == "exact" and _too_large(instance):
+                sub = _compare_sub(instance, time_limit, seed, progress_of(name))
+                continue
+            limit = time_limit if name in ("anneal", "exact") else None
+            results[name] = solve(
+                instance, name, time_limit=limit, seed=seed, bound=certified, on_progress=progress_of(name)
+            )
+            stopped = results[name].termination is Termination.INTERRUPTED
+        except KeyboardInterrupt:
+            stopped = True
+    return Comparison(instance, certified, ideal, results, sub, seed, stopped)
+
+
+def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Instance:
+    """A part of an instance that the exact model can solve: the first lane, some steps, every k-th block.
+
+    Capacity and weights shrink by the share of the live bytes that is kept, so that the part is as tight as the whole.
+
+    Parameters
+    ----------
+    instance : Instance
+    most_columns : int
+        Columns the exact model may have, about.
+    """
+    trace = instance.trace
+    steps = min(trace.n_steps, 24)
+    in_lane = np.flatnonzero((trace.lane == 0) & (trace.write_step < steps))
+    # Two tier variables and two moves a block and slot.
+    keep = max(4, most_columns // (4 * steps))
+    chosen = np.zeros(trace.n_blocks, bool)
+    chosen[in_lane[np.linspace(0, len(in_lane) - 1, min(keep, len(in_lane))).astype(int)]] = True
+    part = trace.window((0, steps), lanes=[0], blocks=chosen, name=f"{trace.name}, part")
+    live = instance.live_bytes[: steps * trace.n_lanes].mean()
+    kept = part.summary()["peak_live_bytes"] / live
+    fast = instance.capacity_bytes[0] * kept
+    platform = instance.platform.with_capacity(max(fast, float(part.size_bytes.max())))
+    if math.isfinite(instance.capacity_bytes[1]):
+        platform = platform.with_capacity(max(instance.capacity_bytes[1] * kept, part.size_bytes.sum()), tier=1)
+    return Instance(
+        part, platform, instance.rules, weight_bytes_per_slot=instance.weight_bytes_per_slot * kept, batch=instance.batch
+    )
+
+
+def _compare_sub(instance: Instance, time_limit: float | None, seed: int, on_progress) -> Comparison:
+    part = sub_instance(instance)
+    certified = bound(part, time_limit=time_limit)
+    annealed = solve(part, "anneal", time_limit=time_limit, seed=seed, bound=certified)
+    static = solve(part, BASELINE, bound=certified)
+    exact = solve(
+        part, "exact", time_limit=time_limit, seed=seed, start=annealed, bound=certified, on_progress=on_progress
+    )
+    results = {r.method: r for r in (static, annealed, exact)}
+    return Comparison(part, certified, bound(part, method="aggregate"), results, None, seed)
+
+
+def _too_large(instance: Instance) -> bool:
+    from kvopt.exact import column_count
+
+    return column_count(instance) > _EXACT_COLUMNS
+
+
+def _known(names: Sequence[str]) -> list[str]:
+    """Names in the order given, aliases resolved, the baseline of the speed-ups first."""
+    from kvopt.errors import MethodError
+
+    known = methods()
+    resolved = []
+    for name in names:
+        name = ALIASES.get(name, name)
+        if name not in known:
+            raise MethodError("methods", f"there is no method {name!r}", f"Choose from: {', '.join(known)}")
+        if name not in resolved:
+            resolved.append(name)
+    return resolved
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,67 @@
+"""The published rule of a window and a ratio: move what the next steps read most."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kvopt.errors import MethodError
+from kvopt.policies.protocol import Decision, View
+
+
+@dataclass
+class LookAhead:
+    """Clairvoyant within a window: rank blocks by how often the next W steps read them, and move the top R share.
+
+    In each slot the backing tier's blocks of the slot's lane are ranked; of the top R share those are promoted that are
+    read more often in the window than the residents, of any lane, that they displace. New blocks compete likewise.
+    Reads are reads per byte: a block's bytes are read once a read.
+
+    Parameters
+    ----------
+    window_steps : int
+        W, at least 1.
+    ratio : float
+        R, in (0, 1]: the largest share of a lane's blocks in the backing tier that is promoted in one slot.
+
+    Raises
+    ------
+    MethodError
+        When a parameter is out of range.
+
+    References
+    ----------
+    Fang et al., IEEE CAL 2025, arXiv 2508.13231, where W and R are found by simulated annealing.
+    """
+
+    window_steps: int = 16
+    ratio: float = 0.05
+    name: str = field(default="look-ahead", init=False)
+    clairvoyant: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        if self.window_steps < 1:
+            raise MethodError("look-ahead window_steps", f"must be at least 1, got {self.window_steps!r}", "Give steps")
+        if not 0 < self.ratio <= 1:
+            raise MethodError("look-ahead ratio", f"must be in (0, 1], got {self.ratio!r}", "Give a share")
+
+    def start(self, view: View) -> np.ndarray:
+        reads = view.reads_ahead(self.window_steps, view.arriving)
+        wanted = reads > 0
+        return view.best(view.arriving[wanted], -reads[wanted])
+
+    def step(self, view: View) -> Decision:
+        reads = view.reads_ahead(self.window_steps)
+        entering = np.concatenate([self._top(view, reads), view.arriving])
+        entering = entering[reads[entering] > 0]
+        # Residents first, so that of equals the one that needs no move is preferred.
+        candidates = np.concatenate([view.residents, entering])
+        return view.exchange(view.best(candidates, -reads[candidates]))
+
+    def _top(self, view: View, reads: np.ndarray) -> np.ndarray:
+        """The most read R share of the lane's blocks in the backing tier."""
+        waiting = view.waiting
+        count = math.ceil(self.ratio * len(waiting))
+        return waiting[np.argsort(-reads[waiting], kind="stable")[:count]]

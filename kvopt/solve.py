@@ -1,0 +1,200 @@
+"""The front door: :func:`solve` one method, :func:`bound` what no method can beat."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from kvopt.errors import MethodError
+from kvopt.instance import Instance
+from kvopt.placement import Placement
+from kvopt.result import Bound, OnProgress, Result, Termination
+
+ALIASES = {"static": "static-oldest"}
+_BOUND_SHARE = 0.4
+"""Share of a time limit that annealing gives the dual it starts from."""
+
+
+def methods() -> list[str]:
+    """All names :func:`solve` takes: the engines and every registered policy."""
+    from kvopt import policies
+
+    return ["anneal", "exact", *policies.names()]
+
+
+def solve(
+    instance: Instance,
+    method: str = "anneal",
+    *,
+    time_limit: float | None = None,
+    seed: int = 0,
+    start: Placement | Result | str | None = None,
+    bound: Bound | None = None,
+    on_progress: OnProgress | None = None,
+    **options,
+) -> Result:
+    """Find a placement.
+
+    Parameters
+    ----------
+    instance : Instance
+    method : str
+        "anneal", "exact" or a policy; :func:`methods` lists them.
+    time_limit : float, optional
+        Seconds. When they are over the best so far is returned, never an error.
+    seed : int
+        Equal seeds give equal results where no time limit cuts the run short.
+    start : Placement, Result or str, optional
+        Where to start: a placement, a result that has one, or the name of a policy. Policies take none.
+    bound : Bound, optional
+        A bound computed before, to report the gap to; annealing also starts from a dual bound's multipliers.
+        Without one, annealing computes its own.
+    on_progress : callable, optional
+        Called with a :class:`kvopt.Progress` now and then.
+    **options
+        The method's own: of :func:`kvopt.anneal.solve_anneal`, :func:`kvopt.exact.solve_exact` or the policy.
+
+    Returns
+    -------
+    Result
+        Its placement passed ``violations()`` and its time was recomputed by :func:`kvopt.evaluate`.
+
+    Raises
+    ------
+    MethodError
+        For an unknown method or option.
+    """
+    method = ALIASES.get(method, method)
+    if time_limit is not None and not time_limit > 0:
+        raise MethodError("time_limit", f"must be greater than 0, got {time_limit!r}", "Give seconds")
+    if method == "anneal":
+        return _anneal(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
+    if method == "exact":
+        return _exact(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
+    if method not in methods():
+        raise MethodError("method", f"there is no method {method!r}", f"Choose one of: {', '.join(methods())}")
+    if start is not None:
+        raise MethodError("start", f"policy {method!r} takes no start", "Leave it out")
+    return _policy(instance, method, bound, on_progress, options)
+
+
+def bound(
+    instance: Instance,
+    *,
+    method: str = "dual",
+    time_limit: float | None = None,
+    on_progress: OnProgress | None = None,
+    **options,
+) -> Bound:
+    """A decode time no placement can beat, with its certificate, verified.
+
+    Parameters
+    ----------
+    instance : Instance
+    method : {"dual", "aggregate"}
+        The Lagrangian dual, or the aggregate-bandwidth bound that ignores capacity and moves. The dual is never
+        below the aggregate one.
+    time_limit : float, optional
+        Seconds.
+    on_progress : callable, optional
+    **options
+        Of :func:`kvopt.bounds.dual_bound`.
+
+    Raises
+    ------
+    MethodError
+        For an unknown method.
+    """
+    from kvopt import bounds
+
+    if method == "aggregate":
+        return bounds.aggregate_bound(instance)
+    if method == "dual":
+        return bounds.dual_bound(instance, time_limit_s=time_limit, on_progress=on_progress, **_checked(bounds.dual_bound, options))
+    raise MethodError("bound method", f"there is no {method!r}", "Choose one of: dual, aggregate")
+
+
+def _placement(instance: Instance, start: Placement | Result | str | None) -> Placement | None:
+    if isinstance(start, str):
+        start = solve(instance, start)
+    if isinstance(start, Result):
+        if start.placement is None:
+            raise MethodError("start", f"the result of {start.method!r} has no placement", "Start from another")
+        return start.placement
+    return start
+
+
+def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> Result:
+    from kvopt.anneal import solve_anneal
+
+    began = time.perf_counter()
+    options = _checked(solve_anneal, options)
+    known = given
+    if known is None or known.certificate is None:
+        known = bound(
+            instance, time_limit=None if time_limit is None else _BOUND_SHARE * time_limit, on_progress=on_progress
+        )
+    left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.0)
+    if known.termination is Termination.INTERRUPTED:
+        left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
+    result = solve_anneal(
+        instance,
+        time_limit_s=left,
+        seed=seed,
+        start=start,
+        multipliers=known.certificate,
+        bound_s=known.value_s,
+        on_progress=on_progress,
+        **options,
+    )
+    return replace(result, bound=_better(given, known), elapsed_s=time.perf_counter() - began)
+
+
+def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Result:
+    from kvopt.exact import solve_exact
+
+    result = solve_exact(
+        instance,
+        time_limit_s=time_limit,
+        seed=seed,
+        start=start,
+        on_progress=on_progress,
+        **_checked(solve_exact, options),
+    )
+    return replace(result, bound=_better(given, result.bound))
+
+
+def _policy(instance, name, given, on_progress, options) -> Result:
+    from kvopt import policies
+
+    began = time.perf_counter()
+    policy = policies.get(name, **options)
+    placement = policies.simulate(instance, policy, on_progress=on_progress)
+    return Result.judge(
+        name,
+        instance,
+        placement,
+        termination=Termination.FINISHED,
+        elapsed_s=time.perf_counter() - began,
+        bound=given,
+        details={"clairvoyant": policy.clairvoyant},
+    )
+
+
+def _better(*bounds: Bound | None) -> Bound | None:
+    """The highest of the bounds there are."""
+    known = [b for b in bounds if b is not None]
+    return max(known, key=lambda b: b.value_s) if known else None
+
+
+def _checked(function, options: dict) -> dict:
+    """Options the function takes; a typo is named together with what exists."""
+    import inspect
+
+    allowed = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name in options:
+        if name not in allowed:
+            raise MethodError(
+                f"option {name!r}", f"{function.__name__} has none of that name", f"Options: {', '.join(sorted(allowed))}"
+            )
+    return options

@@ -1,0 +1,1 @@
+"""Where traces come from: synthetic generators, attention scores, model capture, request logs."""
