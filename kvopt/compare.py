@@ -63,7 +63,7 @@ class Comparison:
             "method": result.method,
             "role": Role.ACHIEVED.value if found else None,
             "latency_s": latency,
-            "tokens_per_s": found.tokens_per_s if found else None,
+            "tokens_per_s": _finite(found.tokens_per_s) if found else None,
             "speedup_vs_static": reference / latency if reference and latency else None,
             "gap": relative_gap(latency, self.bound.value_s),
             "kv_hit_rate": _finite(found.kv_hit_rate) if found else None,
@@ -90,17 +90,11 @@ class Comparison:
         """Everything as plain data."""
         data = {
             "instance": self.instance.summary(),
-            "bound": {
-                "value_s": self.bound.value_s,
-                "source": self.bound.source,
-                "role": self.bound.role.value,
-                "verified": self.bound.verified,
-                "elapsed_s": self.bound.elapsed_s,
-                "status": self.bound.termination.value,
-            },
+            "bound": bound_record(self.bound),
             "ideal": {"value_s": self.ideal.value_s, "source": self.ideal.source},
             "rows": self.rows,
             "seed": self.seed,
+            "interrupted": self.interrupted,
             "versions": versions(),
         }
         if self.sub is not None:
@@ -109,6 +103,18 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return self.frame._repr_html_()
+
+
+def bound_record(bound: Bound) -> dict[str, Any]:
+    """A bound as plain data, without its certificate."""
+    return {
+        "value_s": bound.value_s,
+        "source": bound.source,
+        "role": bound.role.value,
+        "verified": bound.verified,
+        "elapsed_s": bound.elapsed_s,
+        "status": bound.termination.value,
+    }
 
 
 def compare(
@@ -190,7 +196,11 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Inst
     if math.isfinite(instance.capacity_bytes[1]):
         platform = platform.with_capacity(max(instance.capacity_bytes[1] * kept, part.size_bytes.sum()), tier=1)
     return Instance(
-        part, platform, instance.rules, weight_bytes_per_slot=instance.weight_bytes_per_slot * kept, batch=instance.batch
+        part,
+        platform,
+        instance.rules,
+        weight_bytes_per_slot=instance.weight_bytes_per_slot * kept,
+        batch=instance.batch,
     )
 
 

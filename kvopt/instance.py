@@ -133,9 +133,10 @@ class Instance:
 
     @property
     def capacity_bytes(self) -> tuple[float, ...]:
-        """Capacity of each tier left for the KV cache."""
+        """Capacity of each tier left for the KV cache, in whole bytes (as block sizes are), or infinite."""
         fast, *rest = (t.capacity_bytes for t in self.platform.tiers)
-        return (fast - self.weight_bytes, *rest)
+        # A product such as 0.3 * 10 may fall short of a whole number by its rounding alone.
+        return tuple(math.floor(c + 1e-3) if math.isfinite(c) else c for c in (fast - self.weight_bytes, *rest))
 
     @cached_property
     def birth_slot(self) -> np.ndarray:

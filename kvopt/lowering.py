@@ -84,7 +84,7 @@ class Lowered:
 
     @property
     def occupancy(self) -> np.ndarray:
-        """float64[2, 2]: bytes a block's byte takes of tier k in state z."""
+        """float64[2, 2]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
         return np.array([[1.0, float(self.inclusive)], [0.0, 1.0]])
 
 

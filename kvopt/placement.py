@@ -28,7 +28,7 @@ class Violation:
     tier : str
     slot : int
     block : int or None
-        The block concerned; for a capacity, the last one to have entered the tier.
+        The block concerned; for a capacity, the last one to have entered the fast tier.
     amount_bytes : float
         How much too much; for a lifetime or order, the block's size.
     """
@@ -40,8 +40,9 @@ class Violation:
     amount_bytes: float
 
     def __str__(self) -> str:
+        last = "" if self.block is None else f" (last entered: block {self.block})"
         what = {
-            ViolationKind.CAPACITY: f"holds {self.amount_bytes:.6g} bytes too much (last entered: block {self.block})",
+            ViolationKind.CAPACITY: f"holds {self.amount_bytes:.6g} bytes too much{last}",
             ViolationKind.LIFETIME: f"holds block {self.block} ({self.amount_bytes:.6g} bytes) while it does not exist",
             ViolationKind.ORDER: f"has overlapping or empty intervals of block {self.block}",
         }[self.kind]
@@ -160,9 +161,7 @@ class Placement:
         in_backing = instance.live_bytes if instance.rules.inclusive else instance.live_bytes - in_fast
         found = []
         for tier, held, capacity in zip((fast, backing), (in_fast, in_backing), instance.capacity_bytes, strict=True):
-            # Capacities may be sums of fractions; sizes are whole bytes, so one part in 10^12 hides nothing.
-            excess = held - capacity * (1 + 1e-12)
-            for slot in np.flatnonzero(excess > 0)[:most]:
+            for slot in np.flatnonzero(held > capacity)[:most]:
                 block = self._last_entered(int(slot)) if tier == fast else None
                 found.append(
                     Violation(ViolationKind.CAPACITY, tier, int(slot), block, float(held[slot] - capacity))

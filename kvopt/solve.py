@@ -10,6 +10,7 @@ from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Termination
 
+ENGINES = ("anneal", "exact")
 ALIASES = {"static": "static-oldest"}
 _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
@@ -19,7 +20,7 @@ def methods() -> list[str]:
     """All names :func:`solve` takes: the engines and every registered policy."""
     from kvopt import policies
 
-    return ["anneal", "exact", *policies.names()]
+    return [*ENGINES, *policies.names()]
 
 
 def solve(
@@ -64,18 +65,36 @@ def solve(
     MethodError
         For an unknown method or option.
     """
-    method = ALIASES.get(method, method)
-    if time_limit is not None and not time_limit > 0:
-        raise MethodError("time_limit", f"must be greater than 0, got {time_limit!r}", "Give seconds")
+    method = check_arguments(method, time_limit, start)
     if method == "anneal":
         return _anneal(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
     if method == "exact":
         return _exact(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
+    return _policy(instance, method, bound, on_progress, options)
+
+
+def check_arguments(method: str, time_limit: float | None, start: Placement | Result | str | None = None) -> str:
+    """The method's own name, after refusing what :func:`solve` would refuse: for callers with long work before it.
+
+    Raises
+    ------
+    MethodError
+        For an unknown method, a time limit that is not positive, or a start that the method does not take.
+    """
+    method = ALIASES.get(method, method)
+    _check_time_limit(time_limit)
     if method not in methods():
         raise MethodError("method", f"there is no method {method!r}", f"Choose one of: {', '.join(methods())}")
-    if start is not None:
+    if start is not None and method not in ENGINES:
         raise MethodError("start", f"policy {method!r} takes no start", "Leave it out")
-    return _policy(instance, method, bound, on_progress, options)
+    if isinstance(start, str) and ALIASES.get(start, start) not in methods():
+        raise MethodError("start", f"there is no method {start!r}", f"Choose one of: {', '.join(methods())}")
+    return method
+
+
+def _check_time_limit(time_limit: float | None) -> None:
+    if time_limit is not None and not time_limit > 0:
+        raise MethodError("time_limit", f"must be greater than 0, got {time_limit!r}", "Give seconds")
 
 
 def bound(
@@ -103,14 +122,17 @@ def bound(
     Raises
     ------
     MethodError
-        For an unknown method.
+        For an unknown method, or a time limit that is not positive.
     """
     from kvopt import bounds
 
+    _check_time_limit(time_limit)
     if method == "aggregate":
         return bounds.aggregate_bound(instance)
     if method == "dual":
-        return bounds.dual_bound(instance, time_limit_s=time_limit, on_progress=on_progress, **_checked(bounds.dual_bound, options))
+        return bounds.dual_bound(
+            instance, time_limit_s=time_limit, on_progress=on_progress, **_checked(bounds.dual_bound, options)
+        )
     raise MethodError("bound method", f"there is no {method!r}", "Choose one of: dual, aggregate")
 
 
@@ -195,6 +217,8 @@ def _checked(function, options: dict) -> dict:
     for name in options:
         if name not in allowed:
             raise MethodError(
-                f"option {name!r}", f"{function.__name__} has none of that name", f"Options: {', '.join(sorted(allowed))}"
+                f"option {name!r}",
+                f"{function.__name__} has none of that name",
+                f"Options: {', '.join(sorted(allowed))}",
             )
     return options

@@ -160,6 +160,8 @@ class Trace:
         if not 0 <= first < last <= self.n_steps:
             raise TraceError("steps", f"[{first}, {last}) is not inside [0, {self.n_steps})", "Give a non-empty range")
         lanes = list(range(self.n_lanes)) if lanes is None else list(lanes)
+        if not lanes or len(set(lanes)) != len(lanes) or not all(0 <= lane < self.n_lanes for lane in lanes):
+            raise TraceError("lanes", f"{lanes} are not distinct lanes of 0..{self.n_lanes - 1}", "Name each lane once")
         new_lane = np.full(self.n_lanes, -1, np.int32)
         new_lane[lanes] = np.arange(len(lanes))
         keep = (new_lane[self.lane] >= 0) & (self.write_step < last) & (self.free_step > first)

@@ -108,7 +108,7 @@ def _metadata(table, path: Path) -> dict:
             "Use the kvopt version that wrote it, or a newer one",
         )
     for key in ("n_steps", "n_lanes"):
-        if key in meta and not (isinstance(meta[key], int) and meta[key] > 0):
+        if key in meta and not (type(meta[key]) is int and meta[key] > 0):
             raise TraceError(f"metadata 'kvopt'.{key}", f"is {meta[key]!r}", "It must be a whole number of at least 1")
     return meta
 

@@ -16,12 +16,14 @@ import math
 import numpy as np
 from numba import njit
 
-from kvopt.anneal.state import add_block, refresh, slot_time, slot_time_with
+from kvopt.anneal.state import refresh, slot_time, slot_time_with
 from kvopt.lowering import BACKING, FAST
 from kvopt.trellis.rng import uniform
 
 _LEAST_WEIGHT = 1e-200
 _NEVER = 1e30
+_SURE = 1e-14
+"""Odds below which an alternative is not worth a random number."""
 
 
 @njit(cache=True, nogil=True)
@@ -46,10 +48,12 @@ def _allowed(problem, held, t, size):
 
 
 @njit(cache=True, nogil=True)
-def _changes(problem, state, i, t, read, out):
-    """Exact change of slot t's time for each pair of states of block i, now taken out: out[2 * z + z']."""
+def _changes(problem, state, i, t, read, extra, out):
+    """Exact change of slot t's time for each pair of states of block i, now taken out: out[2 * z + z'].
+
+    ``extra`` float64[C] is room to work in.
+    """
     now = slot_time(state.load, t)
-    extra = np.empty(state.load.shape[1])
     born = t == problem.birth[i] and not problem.prefilled[i]
     for z in range(2):
         for after in range(2):
@@ -59,34 +63,7 @@ def _changes(problem, state, i, t, read, out):
 
 
 @njit(cache=True, nogil=True)
-def _take_out(problem, state, i):
-    """Remove block i; caches of slots it moved in become right again, those it is read or born in are not used."""
-    add_block(problem, state, i, -1.0)
-    _refresh_moves(problem, state, i)
-
-
-@njit(cache=True, nogil=True)
-def _put_in(problem, state, i):
-    """Add block i with its present states and bring all caches up to date."""
-    add_block(problem, state, i, 1.0)
-    _refresh_moves(problem, state, i)
-    if not problem.prefilled[i]:
-        refresh(problem, state, problem.birth[i])
-    for run in range(problem.run_ptr[i], problem.run_ptr[i + 1]):
-        for n in range(problem.run_start[run], problem.run_stop[run]):
-            refresh(problem, state, n * problem.n_lanes + problem.lane[i])
-
-
-@njit(cache=True, nogil=True)
-def _refresh_moves(problem, state, i):
-    cell = problem.cell[i]
-    for t in range(problem.birth[i], problem.death[i] - 1):
-        if state.z[cell + t] != state.z[cell + t + 1]:
-            refresh(problem, state, t)
-
-
-@njit(cache=True, nogil=True)
-def _mark_direct(problem, i, kind):
+def _mark(problem, i, kind):
     """kind[t - birth] = 0 where block i is idle, 1 where idle but new, 2 where read."""
     birth = problem.birth[i]
     kind[: problem.death[i] - birth] = 0
@@ -95,6 +72,37 @@ def _mark_direct(problem, i, kind):
     for run in range(problem.run_ptr[i], problem.run_ptr[i + 1]):
         for n in range(problem.run_start[run], problem.run_stop[run]):
             kind[n * problem.n_lanes + problem.lane[i] - birth] = 2
+
+
+@njit(cache=True, nogil=True)
+def _shift(problem, state, i, sign, kind, temperature, up_weight, down_weight):
+    """Add block i (sign 1) or take it out (-1); returns nothing, brings caches and weights up to date.
+
+    Taken out, slots it is read or born in keep stale caches: they are priced directly while it is out, and put right
+    when it comes back. ``up_weight`` and ``down_weight`` may have no rows where none are kept.
+    """
+    load, op, write = state.load, problem.op, problem.write
+    amount = sign * problem.size[i]
+    birth, life = problem.birth[i], problem.death[i] - problem.birth[i]
+    cell = problem.cell[i] + birth
+    here = state.z[cell]
+    for j in range(life):
+        t = birth + j
+        after = state.z[cell + j + 1] if j + 1 < life else here
+        if here == FAST:
+            state.held[t] += amount
+        what = kind[j]
+        if what != 0 or here != after:
+            read = 1 if what == 2 else 0
+            born = j == 0 and not problem.prefilled[i]
+            for c in range(load.shape[1]):
+                load[t, c] += amount * (op[read, here, after, c] + (write[here, c] if born else 0.0))
+            if what == 0 or sign > 0:
+                refresh(problem, state, t)
+                for k in range(up_weight.shape[0]):
+                    up_weight[k, t] = math.exp(-state.up[k, t] / temperature)
+                    down_weight[k, t] = math.exp(-state.down[k, t] / temperature)
+        here = after
 
 
 @njit(cache=True, nogil=True)
@@ -117,84 +125,74 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     for k in range(classes):
         rent_weight[k] = np.exp(-rent * problem.class_size[k] / temperature)
     kind = np.empty(n_slots, np.uint8)
-    weight, forward = np.empty((n_slots, 4)), np.empty((n_slots + 1, 2))
-    change = np.empty(4)
+    weight, forward = np.empty((n_slots, 4)), np.empty((n_slots, 2))
     for i in order:
-        _take_out(problem, state, i)
-        _reweigh_moves(problem, state, i, temperature, up_weight, down_weight)
-        _mark_direct(problem, i, kind)
-        birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
-        p0, p1 = 1.0, 1.0
-        for j in range(life):
-            t = birth + j
-            w = weight[j]
-            if kind[j] == 0 and k >= 0:
-                w[0], w[1], w[2], w[3] = 1.0, down_weight[k, t], up_weight[k, t], 1.0
-                here = rent_weight[k, t]
-            else:
-                _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, change)
-                for q in range(4):
-                    w[q] = math.exp(-change[q] / temperature)
-                here = math.exp(-rent[t] * size / temperature)
-            fast, backing = _allowed(problem, state.held, t, size)
-            if not fast:
-                w[0], w[1] = 0.0, 0.0
-            else:
-                w[0] *= here
-                w[1] *= here
-            if not backing:
-                w[2], w[3] = 0.0, 0.0
-            forward[j, 0], forward[j, 1] = p0, p1
-            to0 = p0 * w[0] + p1 * w[2]
-            p1 = p0 * w[1] + p1 * w[3]
-            p0 = to0
-            if p0 + p1 < 1e-100 or p0 + p1 > 1e100:
-                largest = max(p0, p1, 1e-300)
-                p0, p1 = p0 / largest, p1 / largest
-            # A state that underflows must stay reachable: the other may be forbidden further on.
-            p0, p1 = max(p0, _LEAST_WEIGHT), max(p1, _LEAST_WEIGHT)
-        cell = problem.cell[i] + birth
-        j = life - 1
-        a, b = forward[j, 0] * weight[j, 0], forward[j, 1] * weight[j, 3]
-        z = FAST if uniform(rng) * (a + b) < a else BACKING
-        if a + b == 0.0:
-            z = BACKING if weight[j, 3] > 0.0 or weight[j, 0] == 0.0 else FAST
-        state.z[cell + j] = z
-        for j in range(life - 2, -1, -1):
+        _mark(problem, i, kind)
+        _shift(problem, state, i, -1.0, kind, temperature, up_weight, down_weight)
+        _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, rent_weight, weight, forward)
+        _draw_path(problem, state, i, weight, forward, rng)
+        _shift(problem, state, i, 1.0, kind, temperature, up_weight, down_weight)
+
+
+@njit(cache=True, nogil=True)
+def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, rent_weight, weight, forward):
+    """Forward filtering: fill the weights of each slot's four transitions and of reaching each state."""
+    birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
+    change, extra = np.empty(4), np.empty(state.load.shape[1])
+    p0, p1 = 1.0, 1.0
+    for j in range(life):
+        t = birth + j
+        if kind[j] == 0 and k >= 0:
+            w0, w1, w2, w3 = 1.0, down_weight[k, t], up_weight[k, t], 1.0
+            here = rent_weight[k, t]
+        else:
+            _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
+            w0, w1 = math.exp(-change[0] / temperature), math.exp(-change[1] / temperature)
+            w2, w3 = math.exp(-change[2] / temperature), math.exp(-change[3] / temperature)
+            here = math.exp(-rent[t] * size / temperature)
+        fast, backing = _allowed(problem, state.held, t, size)
+        if fast:
+            w0 *= here
+            w1 *= here
+        else:
+            w0, w1 = 0.0, 0.0
+        if not backing:
+            w2, w3 = 0.0, 0.0
+        forward[j, 0], forward[j, 1] = p0, p1
+        weight[j, 0], weight[j, 1], weight[j, 2], weight[j, 3] = w0, w1, w2, w3
+        to0 = p0 * w0 + p1 * w2
+        p1 = p0 * w1 + p1 * w3
+        p0 = to0
+        if p0 + p1 < 1e-100:
+            largest = max(p0, p1, 1e-300)
+            p0, p1 = p0 / largest, p1 / largest
+        # A state that underflows must stay reachable: the other may be forbidden further on.
+        p0, p1 = max(p0, _LEAST_WEIGHT), max(p1, _LEAST_WEIGHT)
+
+
+@njit(cache=True, nogil=True)
+def _draw_path(problem, state, i, weight, forward, rng):
+    """Backward sampling: draw the block's states, last slot first."""
+    life = problem.death[i] - problem.birth[i]
+    cell = problem.cell[i] + problem.birth[i]
+    z = -1
+    for j in range(life - 1, -1, -1):
+        if z < 0:
+            a, b = forward[j, 0] * weight[j, 0], forward[j, 1] * weight[j, 3]
+            z = BACKING
+        else:
             a, b = forward[j, 0] * weight[j, z], forward[j, 1] * weight[j, 2 + z]
-            if a + b == 0.0:
-                z = FAST if weight[j, 0] + weight[j, 1] > 0.0 and weight[j, 2] + weight[j, 3] == 0.0 else BACKING
-            elif z == BACKING:
-                z = FAST if a > 1e-14 * b and uniform(rng) * (a + b) < a else BACKING
-            else:
-                z = BACKING if b > 1e-14 * a and uniform(rng) * (a + b) < b else FAST
-            state.z[cell + j] = z
-        _put_in(problem, state, i)
-        _reweigh_all(problem, state, i, kind, temperature, up_weight, down_weight)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _reweigh(state, t, temperature, up_weight, down_weight):
-    for k in range(up_weight.shape[0]):
-        up_weight[k, t] = math.exp(-state.up[k, t] / temperature)
-        down_weight[k, t] = math.exp(-state.down[k, t] / temperature)
-
-
-@njit(cache=True, nogil=True)
-def _reweigh_moves(problem, state, i, temperature, up_weight, down_weight):
-    cell = problem.cell[i]
-    for t in range(problem.birth[i], problem.death[i] - 1):
-        if state.z[cell + t] != state.z[cell + t + 1]:
-            _reweigh(state, t, temperature, up_weight, down_weight)
-
-
-@njit(cache=True, nogil=True)
-def _reweigh_all(problem, state, i, kind, temperature, up_weight, down_weight):
-    cell, birth, death = problem.cell[i], problem.birth[i], problem.death[i]
-    for t in range(birth, death):
-        moves = t + 1 < death and state.z[cell + t] != state.z[cell + t + 1]
-        if moves or kind[t - birth] != 0:
-            _reweigh(state, t, temperature, up_weight, down_weight)
+        if a + b == 0.0:
+            # Both underflow: go wherever the slot admits the block, the state it has for preference.
+            if weight[j, 3 - z] == 0.0 and weight[j, 0] + weight[j, 1] == 0.0:
+                z = BACKING
+            elif weight[j, 2] + weight[j, 3] == 0.0:
+                z = FAST
+        elif z == BACKING:
+            z = FAST if a > _SURE * b and uniform(rng) * (a + b) < a else BACKING
+        else:
+            z = BACKING if b > _SURE * a and uniform(rng) * (a + b) < b else FAST
+        state.z[cell + j] = z
 
 
 @njit(cache=True, nogil=True)
@@ -206,11 +204,12 @@ def improve_sweep(problem, state, order, rent):
     n_slots = state.load.shape[0]
     kind = np.empty(n_slots, np.uint8)
     came_from = np.empty((n_slots + 1, 2), np.uint8)
-    change = np.empty(4)
+    change, extra = np.empty(4), np.empty(state.load.shape[1])
+    none = np.empty((0, n_slots))
     changed = 0
     for i in order:
-        _take_out(problem, state, i)
-        _mark_direct(problem, i, kind)
+        _mark(problem, i, kind)
+        _shift(problem, state, i, -1.0, kind, 1.0, none, none)
         birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
         cell = problem.cell[i] + birth
         v0, v1 = 0.0, 0.0
@@ -219,7 +218,7 @@ def improve_sweep(problem, state, order, rent):
             if kind[j] == 0 and k >= 0:
                 change[0], change[1], change[2], change[3] = 0.0, state.down[k, t], state.up[k, t], 0.0
             else:
-                _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, change)
+                _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
             fast, backing = _allowed(problem, state.held, t, size)
             here0 = v0 + (rent[t] * size if fast else _NEVER)
             here1 = v1 + (0.0 if backing else _NEVER)
@@ -243,7 +242,7 @@ def improve_sweep(problem, state, order, rent):
             if j > 0:
                 z = came_from[j, z]
         changed += different
-        _put_in(problem, state, i)
+        _shift(problem, state, i, 1.0, kind, 1.0, none, none)
     return changed
 
 

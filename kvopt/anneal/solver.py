@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -25,6 +25,8 @@ from kvopt.trellis.rng import stream
 _CHAIN_STREAM = 1 << 40
 """Streams of chains lie above those of blocks."""
 _DESCENTS = 12
+_ANNEALING_SHARE = 0.8
+"""Share of the time left after the first sweep that further sweeps may take; the rest is for the descent."""
 
 
 class Move(Enum):
@@ -52,7 +54,7 @@ class Schedule:
         Temperature at which the start is sampled from the dual.
     """
 
-    sweeps: int = 30
+    sweeps: int = 24
     first: float = 0.03
     last: float = 0.003
     rent_until: float = 0.6
@@ -76,12 +78,22 @@ class Schedule:
         return 1.0 if done <= self.rent_until else (1 - done) / (1 - self.rent_until)
 
 
+PORTFOLIO = (Schedule(), Schedule(first=0.1, rent_until=0.0), Schedule(first=1.0, rent_until=0.0))
+"""Chains take these in turn. Which wins depends on the regime: the first where the backing tier's channel decides nearly
+all slots, the second where the channels balance and a block's exact gain is less than the price the dual puts on it; the
+third, hot enough to forget its start, on instances so small that a single block matters."""
+FROM_NOTHING = (Schedule(first=0.3, rent_until=0.0), Schedule(first=0.05, rent_until=0.0), Schedule(first=1.0, rent_until=0.0))
+"""The same without multipliers, where a chain must find its structure by heat alone."""
+_SMALL_CELLS = 200_000
+_MOST_RESTARTS = 24
+
+
 @dataclass
 class _Run:
     """What all chains of one call share."""
 
     problem: Problem
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
     move: Move
     rent: np.ndarray
     unit_s: float
@@ -97,6 +109,15 @@ class _Run:
     @property
     def over(self) -> bool:
         return self.cancelled.is_set() or time.perf_counter() > self.deadline
+
+    def schedule_of(self, number: int) -> Schedule:
+        return self.schedules[number % len(self.schedules)]
+
+    def in_time(self, schedule: Schedule, sweep_s: float) -> Schedule:
+        """The schedule, shortened if the time left does not hold all its sweeps and the descent: a run that is cut off
+        hot has gained nothing from its heat."""
+        affordable = _ANNEALING_SHARE * (self.deadline - time.perf_counter()) / max(sweep_s, 1e-9)
+        return schedule if affordable >= schedule.sweeps - 1 else replace(schedule, sweeps=1 + max(1, int(affordable)))
 
     def report(self, state: State, detail: str) -> None:
         with self.lock:
@@ -119,7 +140,7 @@ def solve_anneal(
     bound_s: float | None = None,
     schedule: Schedule | None = None,
     move: Move | str = Move.PATH,
-    restarts: int = 2,
+    restarts: int | None = None,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Result:
@@ -139,10 +160,11 @@ def solve_anneal(
     bound_s : float, optional
         A lower bound for progress events.
     schedule : Schedule, optional
+        For all chains; else they take those of ``PORTFOLIO`` in turn, or of ``FROM_NOTHING`` without multipliers.
     move : Move or str
-        "path" or "flip".
-    restarts : int
-        Independent chains, the best of which counts.
+        "path", or "flip" for comparison: it does without the final descent by paths, too.
+    restarts : int, optional
+        Independent chains, the best of which counts; by default 2, and more on small instances, where they cost nothing.
     threads : int, optional
         Chains run side by side; the result does not depend on it.
     on_progress : callable, optional
@@ -159,9 +181,11 @@ def solve_anneal(
     began = time.perf_counter()
     low = lower(instance)
     problem = make_problem(low)
+    cells = int((low.death_slot - low.birth_slot).sum())
+    restarts = restarts or min(max(2, _SMALL_CELLS // max(cells, 1)), _MOST_RESTARTS)
     run = _Run(
         problem=problem,
-        schedule=schedule or Schedule(),
+        schedules=(schedule,) if schedule else (PORTFOLIO if multipliers else FROM_NOTHING),
         move=Move(move),
         rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
         unit_s=float(low.op_s_per_byte[1, BACKING, BACKING].max() * low.size_bytes.mean()),
@@ -170,7 +194,7 @@ def solve_anneal(
         on_progress=on_progress,
         bound_s=bound_s,
     )
-    starts = [_start(low, instance, start, multipliers, run, seed + chain) for chain in range(restarts)]
+    starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
     best, interrupted = _run_chains(run, starts, seed, threads or os.cpu_count() or 1)
     placement = _best_of(instance, best, start)
     termination = Termination.FINISHED
@@ -186,7 +210,7 @@ def solve_anneal(
         elapsed_s=time.perf_counter() - began,
         seed=seed,
         history=tuple(run.history),
-        details={"schedule": run.schedule, "move": run.move.value, "restarts": restarts},
+        details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
 
 
@@ -203,6 +227,7 @@ def _start(
     multipliers: Certificate | None,
     run: _Run,
     seed: int,
+    number: int,
 ) -> Placement:
     if start is not None:
         return start
@@ -210,8 +235,8 @@ def _start(
         return Placement.backing(instance)
     trellis = Trellis(low)
     prices = trellis.prices(multipliers.channel_price, multipliers.capacity_price_s_per_byte)
-    tau = run.schedule.sample_tau * float(low.op_s_per_byte[1, BACKING, BACKING].max())
-    return sample_placement(trellis, prices, tau, seed)
+    tau = run.schedule_of(number).sample_tau * float(low.op_s_per_byte[1, BACKING, BACKING].max())
+    return sample_placement(trellis, prices, tau, seed + number)
 
 
 def _run_chains(run: _Run, starts: list[Placement], seed: int, threads: int) -> tuple[list[tuple[float, Placement]], bool]:
@@ -234,18 +259,21 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     state = make_state(run.problem, start)
     rng = stream(seed, _CHAIN_STREAM + number)
     order = np.arange(len(run.problem.size))
-    for sweep in range(run.schedule.sweeps):
-        if run.over:
-            break
-        temperature = run.schedule.temperature(sweep) * run.unit_s
-        _sweep(run, state, order, temperature, run.rent * run.schedule.rent(sweep), rng)
-        run.report(state, f"chain {number}, sweep {sweep + 1}/{run.schedule.sweeps}")
+    schedule = run.schedule_of(number)
+    sweep = 0
+    while sweep < schedule.sweeps and not run.over:
+        started = time.perf_counter()
+        _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
+        sweep += 1
+        run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
+        if sweep == 1:
+            schedule = run.in_time(schedule, time.perf_counter() - started)
     rebuild(run.problem, state)
     nothing = np.zeros_like(run.rent)
     for _ in range(_DESCENTS):
-        if run.over and excess_bytes(run.problem, state) == 0.0:
+        # A descent sweep is also what makes an overfull start feasible: that one is owed even when time is over.
+        if (run.over or run.move is Move.FLIP) and excess_bytes(run.problem, state) == 0.0:
             break
-        # One descent sweep is also what makes an overfull start feasible, so it is owed even when time is over.
         if improve_sweep(run.problem, state, order, nothing) == 0:
             break
     rebuild(run.problem, state)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from kvopt.bounds.aggregate import slotwise_prices
 from kvopt.bounds.certificate import verify
@@ -146,7 +147,9 @@ def dual_bound(
     if slot_s <= 0:  # Nothing is ever read or written: the bound is 0, and there is no scale to climb in.
         return _finished(instance, first, 0.0, Termination.OPTIMAL, began, ())
     ascent = _Ascent(low, trellis, slot_s, deadline)
-    best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
+    # L-BFGS-B calls LAPACK on tiny matrices; BLAS threads spinning up for those take longer than all the rest.
+    with threadpool_limits(limits=1, user_api="blas"):
+        best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
     return _finished(instance, best[1], best[0], termination, began, history)
 

@@ -26,7 +26,7 @@ def names() -> list[str]:
     return sorted({point.name for point in metadata.entry_points(group=GROUP)})
 
 
-def get(name: str, **params: Any) -> Policy:
+def get(name: str, /, **params: Any) -> Policy:
     """A registered policy.
 
     Parameters

@@ -76,7 +76,7 @@ class AccessStream:
     def __init__(self, index: RunIndex, slot: int = 0) -> None:
         self._index = index
         begun = np.flatnonzero((index.first_slot < slot) & (index.end_slot > slot))
-        self._active = [begun[index.lane[begun] == lane] for lane in range(index.n_lanes)]
+        self._active: list[np.ndarray] = [begun[index.lane[begun] == lane] for lane in range(index.n_lanes)]
 
     def read(self, slot: int) -> np.ndarray:
         """int64[A]: the runs that read in this slot: one a block that is read."""
@@ -100,7 +100,9 @@ class ReadsAhead:
     def __init__(self, index: RunIndex, steps: int) -> None:
         self._index = index
         self._length = steps * index.n_lanes
-        self._slot: int | None = None
+        self._slot: int | None = None  # What the two below are up to date for; None before the first question.
+        self._count = np.zeros(0, np.int64)
+        self._ahead = AccessStream(index)
 
     def after(self, slot: int, accessed: np.ndarray) -> np.ndarray:
         """int64[B]: reads of each block in slots [slot + 1, slot + 1 + steps * lanes).

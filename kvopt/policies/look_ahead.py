@@ -36,7 +36,7 @@ class LookAhead:
     Fang et al., IEEE CAL 2025, arXiv 2508.13231, where W and R are found by simulated annealing.
     """
 
-    window_steps: int = 16
+    window_steps: int = 8
     ratio: float = 0.05
     name: str = field(default="look-ahead", init=False)
     clairvoyant: bool = field(default=True, init=False)
@@ -54,14 +54,15 @@ class LookAhead:
 
     def step(self, view: View) -> Decision:
         reads = view.reads_ahead(self.window_steps)
-        entering = np.concatenate([self._top(view, reads), view.arriving])
-        entering = entering[reads[entering] > 0]
+        new = view.arriving[reads[view.arriving] > 0]
+        entering = np.concatenate([self._top(view, reads), new])
         # Residents first, so that of equals the one that needs no move is preferred.
         candidates = np.concatenate([view.residents, entering])
         return view.exchange(view.best(candidates, -reads[candidates]))
 
     def _top(self, view: View, reads: np.ndarray) -> np.ndarray:
-        """The most read R share of the lane's blocks in the backing tier."""
+        """Those of the most read R share of the lane's blocks in the backing tier that are read at all."""
         waiting = view.waiting
-        count = math.ceil(self.ratio * len(waiting))
-        return waiting[np.argsort(-reads[waiting], kind="stable")[:count]]
+        most = math.ceil(self.ratio * len(waiting))
+        read = waiting[reads[waiting] > 0]
+        return read[np.argsort(-reads[read], kind="stable")[:most]]

@@ -19,6 +19,8 @@ from kvopt.policies.accesses import ReadsAhead, RunIndex
 Decision = tuple[np.ndarray, np.ndarray]
 """(blocks to promote, blocks to evict)."""
 
+_COUNTABLE = 20_000  # A range of whole numbers that is cheaper to count than to partition.
+
 
 @runtime_checkable
 class Policy(Protocol):
@@ -82,7 +84,7 @@ class View:
     n_slots, n_steps, n_lanes, n_blocks : int
     """
 
-    def __init__(self, instance: Instance, policy: Policy, index: RunIndex) -> None:
+    def __init__(self, instance: Instance, policy: Policy, index: RunIndex, next_use: np.ndarray) -> None:
         trace = instance.trace
         self.n_slots = self.never = instance.n_slots
         self.n_steps, self.n_lanes = trace.n_steps, trace.n_lanes
@@ -97,7 +99,7 @@ class View:
         self.last_use = np.full(trace.n_blocks, -1)
         self.free_bytes = self.least_bytes = 0.0
         self._policy, self._index = policy, index
-        self._next_use = index.first_use()
+        self._next_use = next_use
         self._in_lane = [np.flatnonzero(trace.lane == lane) for lane in range(trace.n_lanes)]
         self._windows: dict[int, ReadsAhead] = {}
         smallest, largest = int(trace.size_bytes.min()), int(trace.size_bytes.max())
@@ -147,8 +149,9 @@ class View:
             When the policy does not declare itself clairvoyant.
         """
         self._refuse_unless_clairvoyant("reads_ahead")
-        window = self._windows.setdefault(steps, ReadsAhead(self._index, steps))
-        count = window.after(self.slot, self.accessed)
+        if steps not in self._windows:
+            self._windows[steps] = ReadsAhead(self._index, steps)
+        count = self._windows[steps].after(self.slot, self.accessed)
         return count.copy() if blocks is None else count[blocks]
 
     def best(self, blocks: np.ndarray, cost: np.ndarray) -> np.ndarray:
@@ -191,7 +194,12 @@ class View:
 
 def _lowest(cost: np.ndarray, count: int) -> np.ndarray:
     """Positions of the ``count`` lowest costs, earlier ones first among equals; count is less than the length."""
-    threshold = np.partition(cost, count - 1)[count - 1]
+    lowest = cost.min()
+    if cost.dtype.kind == "i" and cost.max() - lowest < _COUNTABLE:
+        below = np.cumsum(np.bincount(cost - lowest))
+        threshold = lowest + np.searchsorted(below, count)
+    else:
+        threshold = np.partition(cost, count - 1)[count - 1]
     chosen = cost < threshold
     equal = np.flatnonzero(cost == threshold)
     chosen[equal[: count - int(chosen.sum())]] = True

@@ -37,7 +37,7 @@ def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None 
     ------
     MethodError
         When the policy overfills the fast tier, promotes a block that does not exist, or looks into the future without
-        being clairvoyant.
+        being clairvoyant; or when both tiers are so full that no split of the blocks over them is found.
     """
     return _Simulation(instance, policy).run(on_progress)
 
@@ -50,11 +50,11 @@ class _Simulation:
         self.index = RunIndex(instance.trace)
         self.stream = AccessStream(self.index)
         self.use_after = self.index.use_after()
-        self.view = View(instance, policy, self.index)
+        self.next_use = self.index.first_use()
+        self.view = View(instance, policy, self.index, self.next_use)
         n_blocks = instance.trace.n_blocks
         self.resident, self.live = np.zeros(n_blocks, bool), np.zeros(n_blocks, bool)
         self.last_use = np.full(n_blocks, -1)
-        self.next_use = self.view._next_use
         self.entered = np.zeros(n_blocks, np.int64)
         self.intervals: list[tuple[np.ndarray, np.ndarray, int]] = []
         self.used_bytes = 0
@@ -131,7 +131,11 @@ class _Simulation:
                 "Evict more, or let view.best choose what fits",
             )
         if used < view.least_bytes:
-            hold_back(view, wanted, evict)
+            if not hold_back(view, wanted, evict):
+                self._refuse(
+                    f"found no split of the live blocks of slot {slot} over the two tiers",
+                    "Give the backing tier a little more capacity than the live blocks need",
+                )
             entering, leaving = np.flatnonzero(wanted & ~self.resident), np.flatnonzero(self.resident & ~wanted)
         self._leave(leaving, slot)
         self.entered[entering] = slot

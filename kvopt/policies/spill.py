@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.errors import MethodError
 from kvopt.policies.protocol import View
 
 
-def hold_back(view: View, wanted: np.ndarray, evict: np.ndarray) -> None:
+def hold_back(view: View, wanted: np.ndarray, evict: np.ndarray) -> bool:
     """Add blocks to the wanted content of the fast tier until the backing tier can hold the rest.
 
-    First the evicted blocks, the last named first, then the arriving ones, then any others, latest used first. When that
-    leaves a remainder no block fits into, the fast tier is packed anew with the largest blocks.
+    First the evicted blocks, the last named first, then the arriving ones, then any others, latest used first. When
+    that leaves a remainder no block fits into, the fast tier is packed anew, the largest blocks first.
 
     Parameters
     ----------
@@ -22,23 +21,18 @@ def hold_back(view: View, wanted: np.ndarray, evict: np.ndarray) -> None:
     evict : int64[E]
         The blocks that the policy evicted.
 
-    Raises
-    ------
-    MethodError
-        When no packing is found.
+    Returns
+    -------
+    bool
+        False when no packing is found.
     """
     evicted = evict[::-1][view.live[evict[::-1]]]
     live = np.flatnonzero(view.live)
     latest = live[np.argsort(-view.last_use[live], kind="stable")]
     if _pack(view, wanted, np.concatenate([evicted, view.arriving, latest])):
-        return
+        return True
     wanted[:] = False
-    if not _pack(view, wanted, live[np.argsort(-view.size_bytes[live], kind="stable")]):
-        raise MethodError(
-            f"policy {view._policy.name!r}",
-            f"found no split of the live blocks of slot {view.slot + 1} over the two tiers",
-            "Give the backing tier a little more capacity than the live blocks need",
-        )
+    return _pack(view, wanted, live[np.argsort(-view.size_bytes[live], kind="stable")])
 
 
 def _pack(view: View, wanted: np.ndarray, candidates: np.ndarray) -> bool:

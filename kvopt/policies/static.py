@@ -42,7 +42,7 @@ class StaticHottest:
 
     name: str = field(default="static-hottest", init=False)
     clairvoyant: bool = field(default=True, init=False)
-    _chosen: np.ndarray | None = field(default=None, init=False, repr=False)
+    _chosen: np.ndarray = field(default_factory=lambda: np.zeros(0, bool), init=False, repr=False)
 
     def start(self, view: View) -> np.ndarray:
         self._chosen = self._choose(view)

@@ -30,7 +30,9 @@ class _Drift:
             if not 0 <= getattr(self, name) <= 1:
                 raise TraceError(name, f"must be in [0, 1], got {getattr(self, name)!r}", "Give a share")
         if not (math.isfinite(self.skew) and self.skew >= 0):
-            raise TraceError("skew", f"must be 0 or more, got {self.skew!r}", "Use 0 for tokens equally likely to be read")
+            raise TraceError(
+                "skew", f"must be 0 or more, got {self.skew!r}", "Use 0 for tokens equally likely to be read"
+            )
 
     def reads(self, step: int) -> int:
         """How many tokens of a lane are read in a step."""
@@ -50,13 +52,13 @@ def drifting(
 ) -> Trace:
     """A decode trace whose read set drifts: each step swaps a share of it for other tokens.
 
-    Every lane draws for itself. Before step 0 a lane holds the prompt's P tokens; step n writes token P + n and may read
-    tokens 0..P + n. Token i has a popularity ``u_i ** -skew`` with u_i uniform in (0, 1], drawn once. Step 0 reads
-    ``k_0 = max(1, round(read_share * (P + 1)))`` tokens drawn without replacement with probabilities in proportion to
-    popularity. Step n > 0 drops ``round(drift * k_{n-1})`` tokens of the last read set, all equally likely to go, and
-    draws as many others as bring it to ``k_n = max(1, round(read_share * (P + n + 1)))``, likewise by popularity, from
-    the tokens that were not in the last read set; should those be too few, dropped tokens are read again. So a token's
-    mean run is about 1 / drift steps.
+    Every lane draws for itself. Before step 0 a lane holds the prompt's P tokens; step n writes token P + n and may
+    read tokens 0..P + n. Token i has a popularity ``u_i ** -skew`` with u_i uniform in (0, 1], drawn once. Step n reads
+    ``k_n = max(1, round(read_share * (P + n + 1)))`` tokens. Step 0 draws them without replacement with probabilities
+    in proportion to popularity. Step n > 0 drops ``round(drift * k_{n-1})`` tokens of the last read set, all equally
+    likely to go, and draws as many others as it lacks, likewise by popularity, from the tokens that were not in the
+    last read set; should those be too few, dropped tokens are read again. A token is read for about 1 / drift steps on
+    end.
 
     Parameters
     ----------
@@ -101,7 +103,12 @@ def drifting(
         run_start=start,
         run_stop=stop,
         name=f"drifting-{seed}",
-        provenance={"generator": "kvopt.sources.synthetic.drifting", "seed": seed, "size_bytes": size_bytes, **vars(rule)},
+        provenance={
+            "generator": "kvopt.sources.synthetic.drifting",
+            "seed": seed,
+            "size_bytes": size_bytes,
+            **vars(rule),
+        },
     )
 
 

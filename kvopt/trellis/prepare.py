@@ -13,6 +13,9 @@ import numpy as np
 
 from kvopt.lowering import Lowered
 
+_WORTH_A_THREAD = 5000
+"""Runs and slots below which handing lanes to threads takes longer than the work."""
+
 
 class LaneBlocks(NamedTuple):
     """The blocks of one lane, contiguous, in the order of their numbers (b blocks, r runs)."""
@@ -86,12 +89,12 @@ class Trellis:
         """
         low = self.lowered
         op = low.op_s_per_byte.reshape(2, 4, low.n_channels)
-        slot = np.einsum("ct,rqc->rtq", channel_price, op, optimize=True)
+        slot = np.ascontiguousarray((op @ channel_price).transpose(0, 2, 1))
         slot += np.repeat(capacity_price.T @ low.occupancy.T, 2, axis=1)
         finite = np.isfinite(low.capacity_bytes)
         held = np.sum(capacity_price[finite] * low.capacity_bytes[finite][:, None])
         return Prices(
-            slot=np.ascontiguousarray(slot),
+            slot=slot,
             write=np.ascontiguousarray(channel_price.T @ low.write_s_per_byte.T),
             constant=float(np.sum(channel_price * low.base_s) - held),
         )
@@ -113,7 +116,7 @@ class Trellis:
         """
         low = self.lowered
         op = low.op_s_per_byte.reshape(2, 4, low.n_channels)
-        load = low.base_s + np.einsum("rtq,rqc->ct", slot_bytes, op, optimize=True)
+        load = low.base_s + sum((slot_bytes[r] @ op[r]).T for r in range(2))
         load += (write_bytes @ low.write_s_per_byte).T
         in_state = slot_bytes.sum(axis=0).reshape(-1, 2, 2).sum(axis=2)
         return load, (in_state @ low.occupancy).T
@@ -121,10 +124,15 @@ class Trellis:
     def for_each_lane(self, work: Callable[[int, LaneBlocks], object]) -> list:
         """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes."""
         jobs = list(enumerate(self.lanes))
-        if self.threads == 1 or len(jobs) == 1:
+        small = len(self.lowered.run_start) + self.lowered.n_slots < _WORTH_A_THREAD
+        if self.threads == 1 or len(jobs) == 1 or small:
             return [work(lane, blocks) for lane, blocks in jobs]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(lambda job: work(*job), jobs))
+        return list(self._pool.map(lambda job: work(*job), jobs))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        # Kept, because ascending the dual asks for hundreds of evaluations a second.
+        return ThreadPoolExecutor(self.threads)
 
 
 def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:

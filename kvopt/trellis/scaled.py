@@ -2,7 +2,8 @@
 
 Path probabilities exp(-cost / tau) leave the range of a double as soon as tau is a few hundredths of a move's price. Logarithms
 would cost two transcendental functions an addition; a mantissa and its own exponent cost a table look-up. Mantissas
-start in [1, 2) and only ever grow by products and sums, so one comparison now and then keeps them finite.
+start in [1, 2) and only ever grow, by products and sums; they are kept below 2^64, so that exponents alone tell when
+a summand is negligible.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import math
 import numpy as np
 from numba import njit
 
-_HUGE = 2.0**400
-_HUGE_EXPONENT = 400
-_RANGE = 64
-# 2^d for d = -64..64; beyond that one summand is below the other's last digit.
+_HUGE_EXPONENT = 64
+_HUGE = 2.0**_HUGE_EXPONENT
+# 2^d for d = -256..256. Mantissas of products lie in [1, 2^128), so beyond that one summand is below the other's last digit.
+_RANGE = 256
 _POWER = 2.0 ** np.arange(-_RANGE, _RANGE + 1)
 _LOG2E = 1.0 / math.log(2.0)
 _LN2 = math.log(2.0)
@@ -23,7 +24,7 @@ _LN2 = math.log(2.0)
 
 @njit(cache=True, nogil=True, inline="always")
 def power(d):
-    """2^d, with d clipped to -64..64."""
+    """2^d, with d clipped to -256..256."""
     return _POWER[max(-_RANGE, min(_RANGE, d)) + _RANGE]
 
 
@@ -48,7 +49,7 @@ def add(a, ea, b, eb):
         total, exponent = a + b * power(eb - ea), ea
     else:
         total, exponent = b + a * power(ea - eb), eb
-    if total > _HUGE:
+    while total > _HUGE:
         total /= _HUGE
         exponent += _HUGE_EXPONENT
     return total, exponent

@@ -1,0 +1,50 @@
+# make demo: from a fresh clone to the comparison of the embedded trace. Needs Python 3.11 or newer, git and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The kernels are compiled once into numba's on-disk cache; their sources say when that has to be done again.
+KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py)
+
+.PHONY: demo test bench lint format notebooks clean
+
+demo: $(VENV)/.warm
+	$(BIN)/kvopt compare
+
+test: $(VENV)/.dev $(VENV)/.warm
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.dev $(VENV)/.warm
+	@set -e; for script in $(wildcard tests/benchmarks/bench_*.py); do \
+	  name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; \
+	done
+
+notebooks: $(VENV)/.dev $(VENV)/.warm
+	$(BIN)/python -m tests.notebooks.execute
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kvopt needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.warm: $(VENV)/.installed $(KERNELS)
+	$(BIN)/python -m kvopt.warmup
+	@touch $@

@@ -1,0 +1,256 @@
+"""The command line: options in, reports out. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import click
+
+import kvopt
+from kvopt import describe, output, platforms, report
+from kvopt.cli_types import AMOUNT, OneLineErrors
+from kvopt.compare import DEFAULT_METHODS, bound_record
+from kvopt.errors import KvoptError
+from kvopt.progress import display
+from kvopt.result import Termination
+from kvopt.solve import check_arguments
+from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
+
+_DEFAULT_HBM_SHARE = 0.25
+"""HBM for the embedded trace, as a share of its peak KV bytes: small enough that placement matters."""
+_PICTURES = (".png", ".pdf", ".svg")
+_INTERRUPTED = 130
+_STDOUT = "-"
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(kvopt.__version__, prog_name="kvopt")
+def main() -> None:
+    """Where each block of an LLM's KV cache should sit in two-tier memory, with proof."""
+
+
+def _instance_options(command):
+    """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``."""
+
+    @functools.wraps(command)
+    def with_instance(trace, platform, hbm_bytes, kv_bytes, copies, moves, weight_bytes_per_slot, batch, **rest):
+        rules = kvopt.Rules(copies, moves)
+        base = kvopt.Platform.preset(platform)
+        loaded = _trace(trace)
+        if kv_bytes is not None:
+            loaded = loaded.with_size_bytes(kv_bytes)
+        if hbm_bytes is None and trace is None:
+            hbm_bytes = _DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"]
+        if hbm_bytes is not None:
+            if not hbm_bytes > 0:
+                raise KvoptError(
+                    "--hbm-bytes", f"must be greater than 0, got {hbm_bytes:g}", "Give bytes, as in 24e9 or 24GB"
+                )
+            base = base.with_capacity(hbm_bytes)
+        instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
+        return command(instance=instance, **rest)
+
+    options = [
+        click.argument("trace", required=False, type=Path),
+        click.option("--platform", default="gh200", show_default=True, help="A preset; `kvopt platforms` lists them."),
+        click.option(
+            "--hbm-bytes",
+            type=AMOUNT,
+            help="HBM for the KV cache, as in 24e9 or 24GB. [default: the platform's; for the embedded trace "
+            f"{_DEFAULT_HBM_SHARE:.0%} of its peak KV bytes]",
+        ),
+        click.option(
+            "--kv-bytes-per-token-layer",
+            "kv_bytes",
+            type=AMOUNT,
+            help="Size of every block. [default: as in the trace]",
+        ),
+        click.option("--copies", default="exclusive", show_default=True, help="exclusive or inclusive."),
+        click.option("--moves", default="explicit", show_default=True, help="explicit or read-through."),
+        click.option(
+            "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
+        ),
+        click.option("--batch", type=int, default=1, show_default=True, help="Sequences that decode together."),
+    ]
+    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
+
+
+_json_option = click.option("--json", "json_path", type=Path, help="Write the result as JSON; - for standard output.")
+_time_option = click.option(
+    "--time-limit", type=AMOUNT, default=20.0, show_default=True, help="Seconds for the bound and for each engine."
+)
+_seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+
+
+@main.command()
+@_instance_options
+@click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, help="Separated by commas.")
+@_time_option
+@_seed_option
+@_json_option
+@click.option("--plot", "plot_path", type=Path, help="Draw the comparison: .png, .pdf or .svg.")
+def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
+    """Run methods on TRACE (the embedded example unless given) beside one certified bound."""
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
+        raise KvoptError("--methods", "names no method", f"Choose from: {', '.join(kvopt.methods())}")
+    _check_outputs(json_path, plot_path=plot_path)
+    with display() as show:
+        comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
+    _print_report(comparison, json_path)
+    if plot_path is not None:
+        output.write_whole("--plot", plot_path, lambda part: _draw(comparison, part))
+    if comparison.interrupted:
+        _leave_interrupted(f"{len(comparison.results)} of {len(names)} methods were begun or finished")
+
+
+@main.command()
+@_instance_options
+@click.option("--method", default="anneal", show_default=True, help="anneal, exact or a policy.")
+@click.option("--start", help="A policy to start from.")
+@_time_option
+@_seed_option
+@_json_option
+@click.option("--save-placement", "placement_path", type=Path, help="Write the residency intervals as Parquet.")
+def solve(instance, method, start, time_limit, seed, json_path, placement_path) -> None:
+    """Find one placement for TRACE and say how far above a certified bound it is."""
+    _check_outputs(json_path, placement_path=placement_path)
+    method = check_arguments(method, time_limit, start)
+    with display() as show:
+        ideal = kvopt.bound(instance, method="aggregate")
+        bound = kvopt.bound(instance, time_limit=time_limit, on_progress=functools.partial(show, "bound"))
+        found = {}
+        if bound.termination is not Termination.INTERRUPTED:
+            limits = {"time_limit": time_limit, "seed": seed, "start": start, "bound": bound}
+            found[method] = kvopt.solve(instance, method, on_progress=functools.partial(show, method), **limits)
+    stopped = not found or found[method].termination is Termination.INTERRUPTED
+    comparison = kvopt.Comparison(instance, bound, ideal, found, seed=seed, interrupted=stopped)
+    _print_report(comparison, json_path)
+    if placement_path is not None and comparison.best is not None:
+        output.write_placement("--save-placement", placement_path, comparison.best.placement)
+    if stopped:
+        _leave_interrupted("this is what was in hand")
+
+
+@main.command()
+@_instance_options
+@click.option("--method", default="dual", show_default=True, help="dual or aggregate.")
+@_time_option
+@_json_option
+def bound(instance, method, time_limit, json_path) -> None:
+    """Certify a decode time that no placement of TRACE can beat."""
+    _check_outputs(json_path)
+    with display() as show:
+        found = kvopt.bound(
+            instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound")
+        )
+    lines = [*describe.header(instance), describe.bound_line(instance, found)]
+    _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
+    if found.termination is Termination.INTERRUPTED:
+        _leave_interrupted("the bound is the best so far")
+
+
+@main.group()
+def trace() -> None:
+    """Look at traces and make them."""
+
+
+@trace.command()
+@click.argument("trace", required=False, type=Path)
+@_json_option
+def info(trace, json_path) -> None:
+    """Count what is in TRACE (the embedded example unless given) and say where it came from."""
+    _check_outputs(json_path)
+    loaded = _trace(trace)
+    data = {**loaded.summary(), "provenance": dict(loaded.provenance)}
+    _print(describe.trace_lines(loaded), data, json_path)
+
+
+@trace.group("import")
+def import_() -> None:
+    """Turn other formats into traces."""
+
+
+@import_.command()
+@click.argument("log", type=Path, metavar="FILE")
+@click.option("-o", "--output", "out", type=Path, required=True, help="The trace to write, as Parquet.")
+@click.option("--requests", type=int, help="Read only so many requests. [default: all]")
+@click.option("--bytes-per-token", type=AMOUNT, default=LLAMA_3_70B_BYTES_PER_TOKEN, show_default=True)
+def mooncake(log, out, requests, bytes_per_token) -> None:
+    """A Mooncake request log (JSON lines): prefix blocks, read once a request."""
+    output.check_writable("--output", out)
+    loaded = import_mooncake(
+        log, max_requests=requests, bytes_per_token=output.whole("--bytes-per-token", bytes_per_token)
+    )
+    loaded.save(out)
+    click.echo("\n".join([*describe.trace_lines(loaded), f"written to {out}"]))
+
+
+@main.command("platforms")
+@_json_option
+def platforms_(json_path) -> None:
+    """List the platform presets with the source of each number."""
+    _check_outputs(json_path)
+    presets = [platforms.get(name) for name in platforms.names()]
+    lines = "\n\n".join("\n".join(describe.platform_lines(p)) for p in presets).split("\n")
+    _print(lines, [describe.platform_record(p) for p in presets], json_path)
+
+
+def _trace(path: Path | None) -> kvopt.Trace:
+    return kvopt.example_trace() if path is None else kvopt.load_trace(path)
+
+
+def _check_outputs(json_path: Path | None, plot_path: Path | None = None, placement_path: Path | None = None) -> None:
+    """Refuse what could not be written at the end, at the beginning."""
+    if plot_path is not None and plot_path.suffix.lower() not in _PICTURES:
+        raise KvoptError("--plot", f"{plot_path} is no known kind of picture", f"Use one of: {', '.join(_PICTURES)}")
+    if json_path is not None and str(json_path) != _STDOUT:
+        output.check_writable("--json", json_path)
+    for option, path in (("--plot", plot_path), ("--save-placement", placement_path)):
+        if path is not None:
+            output.check_writable(option, path)
+
+
+def _print_report(comparison: kvopt.Comparison, json_path: Path | None) -> None:
+    """The report to standard output, or beside JSON that goes there to standard error."""
+    stream = sys.stderr if str(json_path) == _STDOUT else sys.stdout
+    if stream.isatty():
+        from rich.console import Console
+
+        report.show(comparison, Console(file=stream))
+    else:
+        click.echo(report.plain(comparison), file=stream)
+    _write_json(comparison.to_json(), json_path)
+
+
+def _print(lines: list[str], data, json_path: Path | None) -> None:
+    if str(json_path) != _STDOUT:
+        click.echo("\n".join(lines))
+    _write_json(data, json_path)
+
+
+def _write_json(data, path: Path | None) -> None:
+    if path is None:
+        return
+    text = output.to_json(data)
+    if str(path) == _STDOUT:
+        click.echo(text, nl=False)
+    else:
+        output.write_whole("--json", path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _draw(comparison: kvopt.Comparison, path: Path) -> None:
+    # Agg needs no display; the choice is the command's to make, not the library's.
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from kvopt.plotting import plot_comparison
+
+    plot_comparison(comparison).figure.savefig(path, dpi=150)
+
+
+def _leave_interrupted(what: str) -> None:
+    click.echo(f"interrupted: {what}", err=True)
+    sys.exit(_INTERRUPTED)

@@ -1,0 +1,80 @@
+"""How the command line reads amounts, and how it reports errors."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import click
+
+from kvopt.errors import KvoptError
+
+_SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
+_USAGE_EXIT, _INTERRUPTED_EXIT = 2, 130
+
+
+class Amount(click.ParamType):
+    """A finite number, with k, M, G, T or Ki, Mi, Gi, Ti and B after it if the user likes."""
+
+    name = "number"
+
+    def convert(self, value, param, ctx) -> float:
+        """The number as a float."""
+        if not isinstance(value, str):
+            return float(value)
+        match = _AMOUNT.fullmatch(value.strip())
+        try:
+            number = float(match["number"]) * _SCALES[match["scale"].lower()] if match else math.nan
+        except (ValueError, KeyError):
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number. Write it like 20, 24e9 or 24GB", param, ctx)
+        return number
+
+
+AMOUNT = Amount()
+
+
+class OneLineErrors(click.Group):
+    """A group that answers every wrong input with one line on standard error and exit code 2.
+
+    Anything unexpected keeps its traceback; Ctrl-C exits with 130.
+    """
+
+    def invoke(self, ctx: click.Context):
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except KvoptError as error:
+            self._fail(ctx, str(error))
+        except click.UsageError as error:
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                raise
+            where = error.ctx.command_path if error.ctx else ctx.command_path
+            self._fail(ctx, f"{_field(error)}: {_problem(error)}. See {where} --help")
+        except KeyboardInterrupt:
+            click.echo("interrupted: nothing was finished", err=True)
+            ctx.exit(_INTERRUPTED_EXIT)
+
+    @staticmethod
+    def _fail(ctx: click.Context, text: str) -> None:
+        click.echo("error: " + " ".join(text.split()), err=True)
+        ctx.exit(_USAGE_EXIT)
+
+
+def _field(error: click.UsageError) -> str:
+    """What is wrong, as the user spelled it."""
+    param = getattr(error, "param", None)
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    if param is not None:
+        return param.human_readable_name
+    return getattr(error, "option_name", None) or "usage"
+
+
+def _problem(error: click.UsageError) -> str:
+    if isinstance(error, click.MissingParameter):
+        return "is missing"
+    text = error.message if isinstance(error, click.BadParameter) else error.format_message()
+    return text.strip().rstrip(".")

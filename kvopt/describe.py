@@ -1,0 +1,102 @@
+"""Traces, platforms, instances and bounds in a few lines of words."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kvopt.instance import Instance
+from kvopt.platform import Platform
+from kvopt.result import Bound, Termination
+from kvopt.trace import Trace
+from kvopt.units import bytes_text, count, percent, rate_text, seconds_text
+
+
+def header(instance: Instance) -> list[str]:
+    """What was compared on: trace, platform, rules and how much of the KV cache the fast tier holds."""
+    trace, rules = instance.trace, instance.rules
+    fast = instance.platform.tiers[0].name
+    room, peak = instance.capacity_bytes[0], float(instance.live_bytes.max())
+    alive = f"the {bytes_text(peak)} alive at the peak"
+    lines = [
+        f"trace     {size_text(instance)}",
+        f"platform  {instance.platform.name}, {rules.copies.value} copies, {rules.moves.value} moves"
+        + (f", batch {instance.batch}" if instance.batch > 1 else ""),
+        f"{fast:<9} {bytes_text(room)} for the KV cache, {percent(room / peak) if room < peak else 'all'} of {alive}",
+    ]
+    if instance.weight_bytes_per_slot:
+        lines.append(f"weights   {bytes_text(instance.weight_bytes_per_slot)} read in every slot of {trace.n_slots:,}")
+    if room >= peak:
+        lines.append(
+            f"note      everything fits in {fast}: placement is moot but for using both tiers' bandwidth at once; "
+            f"less than {bytes_text(peak)} makes it matter"
+        )
+    return lines
+
+
+def size_text(instance: Instance) -> str:
+    """A trace in one line: its name, steps, lanes and blocks."""
+    trace = instance.trace
+    return (
+        f"{trace.name}: {count(trace.n_steps, 'step')} x {count(trace.n_lanes, 'lane')}, "
+        f"{count(trace.n_blocks, 'block')}, {count(trace.n_accesses, 'read')}"
+    )
+
+
+def bound_line(instance: Instance, bound: Bound) -> str:
+    """What a bound says, and on what authority."""
+    rate = (
+        f", at most {rate_text(instance.tokens_per_s(bound.value_s))} {instance.trace.step_unit}s/s"
+        if bound.value_s > 0
+        else ""
+    )
+    proof = f"{bound.role.value}, verified" if bound.verified else bound.role.value
+    stopped = "" if bound.termination is Termination.FINISHED else f", {bound.termination.value}"
+    return (
+        f"bound     at least {seconds_text(bound.value_s)} for any placement{rate} ({bound.source}, {proof}{stopped})"
+    )
+
+
+def trace_lines(trace: Trace) -> list[str]:
+    """Counts, sizes and provenance."""
+    has = trace.summary()
+    lines = [
+        f"trace     {has['name']}",
+        f"time      {count(has['n_steps'], 'step')} of one {has['step_unit']}, {count(has['n_lanes'], 'lane')}",
+        f"blocks    {has['n_blocks']:,}, of which {has['n_prefill_blocks']:,} were there before step 0; "
+        f"{bytes_text(has['peak_live_bytes'])} alive at the peak",
+        f"reads     {has['n_accesses']:,} in {count(has['n_runs'], 'run')} of {has['mean_run_steps']:.1f} steps on "
+        f"average; {bytes_text(has['mean_read_bytes_per_slot'])} in a mean slot",
+    ]
+    return lines + [f"made by   {key}: {value}" for key, value in trace.provenance.items()]
+
+
+def platform_lines(platform: Platform) -> list[str]:
+    """Tiers and channels, each number with its source."""
+    lines = [f"{platform.name}: {platform.description}"]
+    figures = [("tier", t.name, bytes_text(t.capacity_bytes), t.source) for t in platform.tiers]
+    figures += [("channel", c.name, f"{bytes_text(c.bandwidth_bytes_per_s)}/s", c.source) for c in platform.channels]
+    return lines + [f"  {kind:<7}  {name:<9} {figure:>10}    {source}" for kind, name, figure, source in figures]
+
+
+def platform_record(platform: Platform) -> dict[str, Any]:
+    """A platform as plain data; an unlimited capacity is None."""
+    return {
+        "name": platform.name,
+        "description": platform.description,
+        "tiers": [
+            {
+                "name": tier.name,
+                "capacity_bytes": tier.capacity_bytes if math.isfinite(tier.capacity_bytes) else None,
+                "read": dict(tier.read),
+                "write": dict(tier.write),
+                "move_out": dict(tier.move_out),
+                "source": tier.source,
+            }
+            for tier in platform.tiers
+        ],
+        "channels": [
+            {"name": c.name, "bandwidth_bytes_per_s": c.bandwidth_bytes_per_s, "source": c.source}
+            for c in platform.channels
+        ],
+    }

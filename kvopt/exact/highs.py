@@ -1,0 +1,240 @@
+"""HiGHS on a :class:`~kvopt.exact.program.Program`, straight through highspy: warm start, limits, progress, Ctrl-C.
+
+Its ``threads`` option is left alone: HiGHS keeps one pool of threads in a process and fails when the number changes.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import highspy
+import numpy as np
+
+from kvopt.exact.program import Program
+from kvopt.result import Termination
+
+_FEASIBILITY_TOLERANCE = 1e-9
+"""Far below what one block does to a slot, where HiGHS's own 1e-6 and 1e-7 could hide a block among many."""
+
+_TERMINATION = {
+    highspy.HighsModelStatus.kOptimal: Termination.OPTIMAL,
+    highspy.HighsModelStatus.kInfeasible: Termination.INFEASIBLE,
+    # Times are never negative, so the program is not unbounded.
+    highspy.HighsModelStatus.kUnboundedOrInfeasible: Termination.INFEASIBLE,
+    highspy.HighsModelStatus.kTimeLimit: Termination.TIME_LIMIT,
+    highspy.HighsModelStatus.kInterrupt: Termination.INTERRUPTED,
+    highspy.HighsModelStatus.kHighsInterrupt: Termination.INTERRUPTED,
+}
+
+
+class LpSolver(Enum):
+    """How HiGHS solves a linear program."""
+
+    SIMPLEX = "simplex"
+    IPM = "ipm"
+    """Interior point, then crossover to a vertex."""
+    PDLP = "pdlp"
+    """First-order: cheap iterations, loose tolerances."""
+
+
+class Watch(Protocol):
+    """What listens to a run.
+
+    Attributes
+    ----------
+    stop : bool
+        Set to True to end the run soon; Ctrl-C sets it.
+    """
+
+    stop: bool
+
+    def incumbent(self, values: np.ndarray, nodes: int) -> None:
+        """A better solution was found: float64[n]."""
+
+    def bound(self, bound: float, nodes: int) -> None:
+        """HiGHS asks whether to go on; its lower bound so far, in the program's time unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """How a run ended.
+
+    Parameters
+    ----------
+    termination : Termination
+        FINISHED when HiGHS gave up for a reason of its own, which ``status`` names.
+    values : float64[n] or None
+        The best solution.
+    bound : float or None
+        Lower bound on the objective, in the program's time unit. A linear program has one only when solved to the end.
+    nodes : int
+    gap : float or None
+        As HiGHS reports it.
+    status : str
+        HiGHS's words.
+    """
+
+    termination: Termination
+    values: np.ndarray | None
+    bound: float | None
+    nodes: int
+    gap: float | None
+    status: str
+
+
+def minimise(
+    program: Program,
+    watch: Watch,
+    *,
+    time_limit_s: float | None = None,
+    gap: float = 0.0,
+    seed: int = 0,
+    start: np.ndarray | None = None,
+) -> Outcome:
+    """Solve the mixed-integer program.
+
+    Parameters
+    ----------
+    program : Program
+    watch : Watch
+    time_limit_s : float, optional
+    gap : float
+        Relative gap at which HiGHS stops and says optimal. 0, unlike HiGHS's own 1e-4, means what it says.
+    seed : int
+    start : float64[n], optional
+        A feasible solution.
+    """
+    highs = _highs(program, time_limit_s, seed, integer=True)
+    _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
+    if start is not None:
+        solution = highspy.HighsSolution()
+        solution.col_value = start.tolist()
+        highs.setSolution(solution)
+    _run(highs, watch)
+    termination, info = _termination(highs), highs.getInfo()
+    return Outcome(
+        termination,
+        _values(highs),
+        _finite(info.mip_dual_bound) if termination is not Termination.INFEASIBLE else None,
+        nodes=max(int(info.mip_node_count), 0),
+        gap=_finite(info.mip_gap),
+        status=highs.modelStatusToString(highs.getModelStatus()),
+    )
+
+
+def minimise_relaxed(
+    program: Program, watch: Watch, *, solver: LpSolver, time_limit_s: float | None = None, seed: int = 0
+) -> Outcome:
+    """Solve the linear relaxation. Parameters as for :func:`minimise`."""
+    highs = _highs(program, time_limit_s, seed, integer=False)
+    _set(highs, solver=solver.value)
+    _run(highs, watch)
+    termination = _termination(highs)
+    solved = termination is Termination.OPTIMAL
+    return Outcome(
+        termination,
+        _values(highs),
+        highs.getInfo().objective_function_value if solved else None,
+        nodes=0,
+        gap=None,
+        status=highs.modelStatusToString(highs.getModelStatus()),
+    )
+
+
+def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: bool) -> highspy.Highs:
+    """HiGHS with the program in it."""
+    highs = highspy.Highs()
+    _set(
+        highs,
+        output_flag=False,
+        random_seed=seed,
+        time_limit=math.inf if time_limit_s is None else max(time_limit_s, 0.0),
+        primal_feasibility_tolerance=_FEASIBILITY_TOLERANCE,
+        dual_feasibility_tolerance=_FEASIBILITY_TOLERANCE,
+    )
+    n_rows, n_columns = program.matrix.shape
+    kind = np.zeros(n_columns, np.int32)
+    kind[: program.n_binary * integer] = int(highspy.HighsVarType.kInteger)
+    highs.passModel(
+        n_columns,
+        n_rows,
+        program.matrix.nnz,
+        int(highspy.MatrixFormat.kColwise),
+        int(highspy.ObjSense.kMinimize),
+        0.0,
+        program.cost,
+        program.lower,
+        program.upper,
+        program.row_lower,
+        program.row_upper,
+        program.matrix.indptr[:-1].astype(np.int32),
+        program.matrix.indices.astype(np.int32),
+        program.matrix.data,
+        kind,
+    )
+    return highs
+
+
+def _set(highs: highspy.Highs, **options: object) -> None:
+    for name, value in options.items():
+        if highs.setOptionValue(name, value) != highspy.HighsStatus.kOk:
+            raise ValueError(f"HiGHS takes no {name} = {value!r}")
+
+
+def _run(highs: highspy.Highs, watch: Watch) -> None:
+    def improved(event) -> None:
+        out = event.data_out
+        watch.incumbent(np.array(out.mip_solution), int(out.mip_node_count))
+
+    def asked_in_tree(event) -> None:
+        out = event.data_out
+        watch.bound(out.mip_dual_bound, int(out.mip_node_count))
+        asked(event)
+
+    def asked(event) -> None:
+        if watch.stop:
+            event.interrupt()
+
+    highs.cbMipImprovingSolution.subscribe(improved)
+    highs.cbMipInterrupt.subscribe(asked_in_tree)
+    highs.cbSimplexInterrupt.subscribe(asked)
+    highs.cbIpmInterrupt.subscribe(asked)
+    with _sigint_stops(watch):
+        highs.run()
+
+
+@contextmanager
+def _sigint_stops(watch: Watch) -> Iterator[None]:
+    """Ctrl-C sets ``watch.stop``: a KeyboardInterrupt raised inside a callback would have to unwind through C++."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread receives signals, and only it may ask for them.
+        return
+
+    def stop(*_) -> None:
+        watch.stop = True
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _termination(highs: highspy.Highs) -> Termination:
+    return _TERMINATION.get(highs.getModelStatus(), Termination.FINISHED)
+
+
+def _values(highs: highspy.Highs) -> np.ndarray | None:
+    feasible = highs.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    return np.array(highs.getSolution().col_value) if feasible else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,215 @@
+"""The exact engine: the model of :mod:`kvopt.models.placement`, built one of two ways, solved by HiGHS."""
+
+from __future__ import annotations
+
+import time
+from enum import Enum
+
+from kvopt.errors import MethodError
+from kvopt.exact import arrays, highs
+from kvopt.exact.highs import LpSolver
+from kvopt.exact.layout import Layout, column_count
+from kvopt.exact.program import Program
+from kvopt.exact.tracker import Tracker
+from kvopt.instance import Instance
+from kvopt.lowering import lower
+from kvopt.placement import Placement
+from kvopt.result import Bound, OnProgress, Result, Role, Termination
+
+PYOMO_COLUMNS = 5_000
+"""Up to this size "auto" takes the Pyomo model, which it builds within a tenth of a second or two; see
+``tests/benchmarks/bench_exact.py``."""
+
+_PROVED_GAP = 1e-7
+"""Between the time achieved and HiGHS's bound: a relative gap that is tolerance, not doubt."""
+
+
+class Backend(Enum):
+    """How the model reaches HiGHS; the program is the same."""
+
+    AUTO = "auto"
+    """Pyomo for small models, arrays for large ones."""
+    ARRAYS = "arrays"
+    PYOMO = "pyomo"
+
+
+def solve_exact(
+    instance: Instance,
+    *,
+    time_limit_s: float | None = None,
+    gap: float = 0.0,
+    seed: int = 0,
+    start: Placement | None = None,
+    on_progress: OnProgress | None = None,
+    backend: Backend | str = Backend.AUTO,
+) -> Result:
+    """Find a placement that provably none beats, or the best within a time limit with HiGHS's lower bound.
+
+    Parameters
+    ----------
+    instance : Instance
+    time_limit_s : float, optional
+        For building and solving together.
+    gap : float
+        Relative gap at which to stop. With 0 (HiGHS's own default is 1e-4) "optimal" means optimal, within
+        tolerances of 1e-9.
+    seed : int
+        HiGHS's random seed.
+    start : Placement, optional
+        A feasible placement; the result is never worse.
+    on_progress : callable, optional
+        Called with a :class:`kvopt.Progress` at every better placement, and now and then as the bound rises.
+    backend : Backend or str
+
+    Returns
+    -------
+    Result
+        Termination OPTIMAL when proved; FINISHED when stopped at a gap greater than 0; else the reason. Ctrl-C
+        returns the best so far. The bound is HiGHS's claim. ``details`` has ``backend``, ``columns``, ``rows``,
+        ``nonzeros``, ``nodes``, ``build_s``, ``solve_s``, ``gap`` (as HiGHS reports it) and ``highs_status``.
+
+    Raises
+    ------
+    MethodError
+        For a start that is infeasible, a gap below 0 or an unknown backend.
+    """
+    began = time.perf_counter()
+    backend = _backend(backend, instance)
+    _check(instance, gap, start)
+    layout = Layout(lower(instance))
+    program = _build(instance, layout, backend)
+    build_s = time.perf_counter() - began
+    tracker = Tracker(instance, layout, program.time_unit_s, began, on_progress)
+    values = None
+    if start is not None:
+        values = program.complete(layout.decisions(start))
+        tracker.consider(start, "start")
+    left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
+    outcome = highs.minimise(program, tracker, time_limit_s=left_s, gap=gap, seed=seed, start=values)
+    if outcome.values is not None:
+        tracker.incumbent(outcome.values, outcome.nodes)
+    if outcome.bound is not None:
+        tracker.bound(outcome.bound, outcome.nodes)
+    details = _details(program, outcome, backend) | {"build_s": build_s}
+    details["solve_s"] = time.perf_counter() - began - build_s
+    tracker.conclude(f"{outcome.nodes} nodes, {outcome.status}")
+    if tracker.error is not None:
+        raise tracker.error
+    return _result(instance, tracker, _termination(outcome, tracker), seed, details)
+
+
+def lp_bound(
+    instance: Instance,
+    *,
+    solver: LpSolver | str = LpSolver.IPM,
+    time_limit_s: float | None = None,
+    seed: int = 0,
+) -> Bound | None:
+    """The optimum of the linear relaxation, as HiGHS claims it.
+
+    Parameters
+    ----------
+    instance : Instance
+    solver : LpSolver or str
+        "simplex", "ipm" or "pdlp".
+    time_limit_s : float, optional
+    seed : int
+
+    Returns
+    -------
+    Bound or None
+        None when stopped early: an unfinished linear program bounds nothing.
+    """
+    began = time.perf_counter()
+    solver = _enum(LpSolver, solver, "solver")
+    layout = Layout(lower(instance))
+    program = arrays.build(lower(instance), layout)
+    left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
+    tracker = Tracker(instance, layout, program.time_unit_s, began, None)
+    outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
+    if outcome.bound is None:
+        return None
+    return Bound(
+        outcome.bound * program.time_unit_s,
+        "HiGHS LP",
+        Role.CLAIMED,
+        termination=outcome.termination,
+        elapsed_s=time.perf_counter() - began,
+    )
+
+
+def _enum(kind: type[Enum], value: Enum | str, option: str) -> Enum:
+    try:
+        return kind(value)
+    except ValueError:
+        choices = ", ".join(k.value for k in kind)
+        raise MethodError(option, f"{value!r} is not known", f"Choose one of: {choices}") from None
+
+
+def _backend(backend: Backend | str, instance: Instance) -> Backend:
+    backend = _enum(Backend, backend, "backend")
+    if backend is not Backend.AUTO:
+        return backend
+    return Backend.PYOMO if column_count(instance) <= PYOMO_COLUMNS else Backend.ARRAYS
+
+
+def _check(instance: Instance, gap: float, start: Placement | None) -> None:
+    if not gap >= 0:
+        raise MethodError("gap", f"must be 0 or more, got {gap!r}", "Give a share, for example 0.001 for 0.1 %")
+    wrong = start.violations(instance, most=1) if start is not None else []
+    if wrong:
+        raise MethodError("start", f"is infeasible: {wrong[0]}", "Start from a feasible placement")
+
+
+def _build(instance: Instance, layout: Layout, backend: Backend) -> Program:
+    if backend is Backend.ARRAYS:
+        return arrays.build(lower(instance), layout)
+    from kvopt.exact import pyomo_driver
+
+    return pyomo_driver.build(instance)
+
+
+def _termination(outcome: highs.Outcome, tracker: Tracker) -> Termination:
+    """HiGHS also says optimal when it stops at the gap it was given: what counts is the time achieved."""
+    if outcome.termination is not Termination.OPTIMAL:
+        return outcome.termination
+    proved = tracker.objective_s - tracker.bound_s <= _PROVED_GAP * tracker.objective_s
+    return Termination.OPTIMAL if proved else Termination.FINISHED
+
+
+def _details(program: Program, outcome: highs.Outcome, backend: Backend) -> dict[str, object]:
+    n_rows, n_columns = program.matrix.shape
+    return {
+        "backend": backend.value,
+        "columns": n_columns,
+        "rows": n_rows,
+        "nonzeros": program.matrix.nnz,
+        "nodes": outcome.nodes,
+        "gap": outcome.gap,
+        "highs_status": outcome.status,
+    }
+
+
+def _result(instance: Instance, tracker: Tracker, termination: Termination, seed: int, details: dict) -> Result:
+    elapsed_s, history = time.perf_counter() - tracker.began, tuple(tracker.history)
+    bound = None
+    if tracker.bound_s is not None:
+        bound = Bound(
+            tracker.bound_s,
+            "HiGHS MIP",
+            Role.CLAIMED,
+            termination=termination,
+            elapsed_s=elapsed_s,
+            history=history,
+        )
+    return Result.judge(
+        "exact",
+        instance,
+        tracker.best,
+        termination=termination,
+        elapsed_s=elapsed_s,
+        bound=bound,
+        seed=seed,
+        history=history,
+        details=details,
+    )

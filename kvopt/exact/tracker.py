@@ -1,0 +1,96 @@
+"""What is known while HiGHS runs: the best placement, the bound, and the events that tell of them."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from kvopt.evaluate import evaluate
+from kvopt.exact.layout import Layout
+from kvopt.instance import Instance
+from kvopt.placement import Placement
+from kvopt.result import OnProgress, Progress
+
+_REPORT_EVERY_S = 0.1
+"""HiGHS asks thousands of times a second; a rising bound is told of no more often than this."""
+
+
+class Tracker:
+    """Watches a run of :func:`kvopt.exact.highs.minimise`. Times are the evaluator's, never HiGHS's own.
+
+    Parameters
+    ----------
+    instance : Instance
+    layout : Layout
+    time_unit_s : float
+    began : float
+        ``time.perf_counter()`` when the engine was called.
+    on_progress : callable, optional
+
+    Attributes
+    ----------
+    best : Placement or None
+    objective_s, bound_s : float or None
+    history : list of Progress
+    stop : bool
+    error : Exception or None
+        What ``on_progress`` raised; the run stops, and whoever started it should raise this.
+    """
+
+    def __init__(
+        self, instance: Instance, layout: Layout, time_unit_s: float, began: float, on_progress: OnProgress | None
+    ) -> None:
+        self.instance = instance
+        self.layout = layout
+        self.time_unit_s = time_unit_s
+        self.began = began
+        self.on_progress = on_progress
+        self.best: Placement | None = None
+        self.objective_s: float | None = None
+        self.bound_s: float | None = None
+        self.history: list[Progress] = []
+        self.stop = False
+        self.error: Exception | None = None
+        self._reported = -np.inf
+
+    def incumbent(self, values: np.ndarray, nodes: int) -> None:
+        """A solution of HiGHS: kept and told of if it is the best so far."""
+        self.consider(self.layout.placement(values), f"{nodes} nodes")
+
+    def consider(self, placement: Placement, detail: str) -> None:
+        """Keep a feasible placement, and tell of it, if it is the best so far."""
+        if placement.violations(self.instance, most=1):
+            return  # Full to the last byte, and then by HiGHS's tolerance over it.
+        latency_s = evaluate(self.instance, placement).latency_s
+        if self.objective_s is None or latency_s < self.objective_s:
+            self.best, self.objective_s = placement, latency_s
+            self._report(detail)
+
+    def bound(self, bound: float, nodes: int) -> None:
+        """HiGHS's lower bound: kept if it rose, and told of now and then."""
+        bound_s = bound * self.time_unit_s
+        if np.isfinite(bound_s) and (self.bound_s is None or bound_s > self.bound_s):
+            self.bound_s = bound_s
+            if time.perf_counter() - self._reported > _REPORT_EVERY_S:
+                self._report(f"{nodes} nodes")
+
+    def conclude(self, detail: str) -> None:
+        """Tell of the end."""
+        if self.bound_s is not None and self.objective_s is not None:
+            # The claim holds within tolerances; what a placement achieves disproves any higher one.
+            self.bound_s = min(self.bound_s, self.objective_s)
+        self._report(detail)
+
+    def _report(self, detail: str) -> None:
+        self._reported = time.perf_counter()
+        event = Progress(self._reported - self.began, self.objective_s, self.bound_s, detail)
+        self.history.append(event)
+        if self.on_progress is None:
+            return
+        try:
+            self.on_progress(event)
+        except KeyboardInterrupt:
+            self.stop = True
+        except Exception as error:  # Held back: it must not unwind through HiGHS.
+            self.error, self.stop = error, True

@@ -1,0 +1,294 @@
+"""Pictures of comparisons, of convergence, and of where a placement's time goes.
+
+Every function draws on the axes it is given, or on a new figure, and returns the axes; saving and showing are the
+caller's. Achieved times are solid, lower bounds dashed with the zone below them shaded: no placement gets in there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kvopt.compare import Comparison
+from kvopt.evaluate import Evaluation, evaluate
+from kvopt.instance import Instance
+from kvopt.placement import Placement
+from kvopt.result import Bound, Progress, Result, Role
+from kvopt.units import bytes_unit, percent, seconds_text, time_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's palette, which colour-blind readers tell apart.
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+_LINES = (_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY)
+_GREY = "#8A8A8A"
+_MOST_BINS = 200
+
+
+def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
+    """Decode time of every method over the certified bound.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 4.4))
+    found = [r for r in comparison.results.values() if r.objective is not None]
+    names = [r.method for r in found]
+    bound = comparison.bound
+    size, unit = time_unit([bound.value_s, *(r.objective for r in found)])
+    times = np.array([r.objective for r in found]) / size
+    limit = bound.value_s / size
+    ax.barh(names, times, color=[_colour(r) for r in found], height=0.68, zorder=2)
+    ax.invert_yaxis()
+    right = max([limit, *times]) * 1.16
+    for y, (time, result) in enumerate(zip(times, found, strict=True)):
+        gap = percent(result.objective / bound.value_s - 1, sign=True) if bound.value_s > 0 else "no bound"
+        ax.annotate(gap, (time, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    # The zone lies over the bars: what sticks out of it is what a better placement might still gain.
+    ax.axvspan(0, limit, facecolor="white", alpha=0.55, zorder=3)
+    ax.axvspan(0, limit, facecolor="none", edgecolor=_GREY, alpha=0.25, hatch="//", linewidth=0, zorder=3)
+    ax.axvline(limit, color="black", linestyle="--", linewidth=1.4, zorder=4)
+    ax.set_xlim(0, right)
+    ax.set_xlabel(f"decode time [{unit}]; labels: how far above the bound")
+    ax.set_title(
+        f"{comparison.instance.trace.name} on {comparison.instance.platform.name}: "
+        f"no placement is faster than {seconds_text(bound.value_s)} ({bound.source} bound, {bound.role.value})",
+        fontsize=10,
+        loc="left",
+    )
+    _legend(
+        ax, {"without foresight": _ORANGE, "knows the future": _SKY, "optimised": _BLUE}, {_colour(r) for r in found}
+    )
+    _strip(ax)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def _colour(result: Result) -> str:
+    clairvoyant = result.details.get("clairvoyant")
+    return _BLUE if clairvoyant is None else _SKY if clairvoyant else _ORANGE
+
+
+def _legend(ax: Axes, colours: dict[str, str], used: set[str]) -> None:
+    """A legend below the axes: what colours mean, and the shaded zone."""
+    from matplotlib.patches import Patch
+
+    entries = [Patch(facecolor=colour, label=name) for name, colour in colours.items() if colour in used]
+    entries.append(Patch(facecolor="white", edgecolor=_GREY, hatch="//", label="out of reach (bound)"))
+    ax.legend(
+        handles=entries, ncols=len(entries), loc="upper left", bbox_to_anchor=(0, -0.14), frameon=False, fontsize=9
+    )
+
+
+def plot_convergence(
+    *labelled: Result | Bound | tuple[str, Result | Bound], ax: Axes | None = None, log_time: bool = True
+) -> Axes:
+    """Both sides over time: achieved times come down, lower bounds come up, and the optimum lies between.
+
+    Parameters
+    ----------
+    *labelled : Result, Bound or (label, Result or Bound)
+        A result draws its achieved times, and dashed the claimed bound of its own solver if it reported one.
+    ax : matplotlib Axes, optional
+    log_time : bool
+        Whether the time axis is logarithmic.
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 4.6))
+    given = [item if isinstance(item, tuple) else (_label(item), item) for item in labelled]
+    size, unit = time_unit([_final(item) for _, item in given])
+    lines = [line for number, (label, item) in enumerate(given) for line in _sides(label, item, _LINES[number % 6])]
+    end = max((time[-1] for _, _, _, time, _ in lines if len(time)), default=1.0)
+    for label, colour, dashed, time, value in lines:
+        # What is in hand stays in hand: steps, held until the last event of all.
+        time, value = np.append(time, end), np.append(value, value[-1]) / size
+        style = (
+            {"linestyle": "--"} if dashed else {"linestyle": "-", "marker": "o", "markersize": 3, "markevery": [0, -2]}
+        )
+        ax.plot(time, value, drawstyle="steps-post", color=colour, label=label, linewidth=1.6, **style)
+    floors = [value[-1] / size for _, _, dashed, _, value in lines if dashed]
+    tops = [value[-1] / size for _, _, dashed, _, value in lines if not dashed]
+    _zoom(ax, floors, tops)
+    if floors:
+        ax.axhspan(ax.get_ylim()[0], max(floors), facecolor=_GREY, alpha=0.12, zorder=0)
+    if log_time and lines:
+        ax.set_xscale("log")
+    ax.set_xlabel("time since the method began [s]")
+    ax.set_ylabel(f"decode time [{unit}]")
+    ax.set_title(
+        "The optimum lies between: achieved (solid) from above, bounds (dashed) from below", fontsize=10, loc="left"
+    )
+    ax.legend(frameon=False, fontsize=9)
+    _strip(ax)
+    return ax
+
+
+def _label(item: Result | Bound) -> str:
+    return item.method if isinstance(item, Result) else f"{item.source} bound"
+
+
+def _final(item: Result | Bound) -> float:
+    return item.value_s if isinstance(item, Bound) else item.objective or 0.0
+
+
+def _sides(label: str, item: Result | Bound, colour: str) -> list[tuple[str, str, bool, np.ndarray, np.ndarray]]:
+    """(label, colour, whether a bound, times, values in seconds) of the lines one item draws: the best so far."""
+    if isinstance(item, Bound):
+        # An early stage may lie in the last digits above what was certified in the end.
+        last = Progress(item.elapsed_s, None, item.value_s)
+        time, value = _best_so_far([*item.history, last], "bound", np.maximum)
+        return [(f"{label}, {item.role.value}", colour, True, time, np.minimum(value, item.value_s))]
+    lines = []
+    if item.objective is not None:
+        last = Progress(item.elapsed_s, item.objective)
+        lines.append(
+            (f"{label}, achieved", colour, False, *_best_so_far([*item.history, last], "objective", np.minimum))
+        )
+    if item.bound is not None and item.bound.role is Role.CLAIMED:
+        time, value = _best_so_far(
+            [*item.history, Progress(item.elapsed_s, None, item.bound.value_s)], "bound", np.maximum
+        )
+        lines.append((f"{label}: {item.bound.source} bound, claimed", colour, True, time, value))
+    return lines
+
+
+def _best_so_far(events: list[Progress], side: str, better: np.ufunc) -> tuple[np.ndarray, np.ndarray]:
+    points = [(e.elapsed_s, getattr(e, side)) for e in events if getattr(e, side) is not None]
+    time, value = np.array(sorted(points)).T
+    # A logarithmic axis has no 0.
+    return np.maximum(time, 1e-3), better.accumulate(value)
+
+
+def _zoom(ax: Axes, floors: list[float], tops: list[float]) -> None:
+    """Show the last stretch: a first incumbent ten times too slow would flatten everything that matters."""
+    ends = [*floors, *tops]
+    if not ends:
+        return
+    low, high = min(ends), max(ends)
+    room = max(high - low, 0.01 * high)
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(max(bottom, low - 1.0 * room), min(top, high + 2.0 * room))
+
+
+def plot_slots(instance: Instance, placed: Placement | Evaluation | Result, ax: Axes | None = None) -> Axes:
+    """What each channel is busy with over the decode, and which one decides.
+
+    The line of a channel is the time it needs for its bytes, a step at a time (slots of one step added up, long traces
+    averaged in bins); the filled outline is the step's time, to which the slowest channel of each slot adds.
+
+    Parameters
+    ----------
+    instance : Instance
+    placed : Placement, Evaluation or Result
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 4.2))
+    found = _evaluation(instance, placed)
+    busy = found.load_bytes / instance.platform.bandwidth_bytes_per_s[:, None]
+    step, per_step = _binned(instance, np.vstack([busy, found.slot_s]))
+    size, unit = time_unit([float(np.median(per_step[-1]))])
+    ax.fill_between(
+        step, per_step[-1] / size, color=_GREY, alpha=0.2, linewidth=0, label="step (slowest channel of each slot)"
+    )
+    decides = np.bincount(busy.argmax(axis=0), weights=found.slot_s, minlength=len(busy)) / max(found.latency_s, 1e-300)
+    for number, channel in enumerate(instance.platform.channels):
+        label = f"{channel.name}: decides {percent(float(decides[number]))} of the time"
+        ax.plot(step, per_step[number] / size, color=_LINES[number % 6], linewidth=1.4, label=label)
+    ax.set_xlim(step[0], step[-1] if len(step) > 1 else step[0] + 1)
+    _crop(ax, per_step[-1] / size, unit)
+    ax.set_xlabel("step")
+    ax.set_ylabel(f"busy per step [{unit}]")
+    ax.set_title(f"What binds: decode time {seconds_text(found.latency_s)}, achieved", fontsize=10, loc="left")
+    ax.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
+    _strip(ax)
+    return ax
+
+
+def _crop(ax: Axes, per_step: np.ndarray, unit: str) -> None:
+    """Room for the legend; a few steps far above all others are cropped, and the picture says so."""
+    top, usual = float(per_step.max()), float(np.quantile(per_step, 0.98))
+    if 0 < 2.5 * usual < top:
+        ax.text(
+            1, 1.01, f"cropped: up to {top:.3g} {unit}", transform=ax.transAxes, fontsize=8, ha="right", color=_GREY
+        )
+        top = usual
+    ax.set_ylim(bottom=0, top=1.35 * top if top > 0 else None)
+
+
+def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, ax: Axes | None = None) -> Axes:
+    """Bytes in the fast tier against its capacity and all that is alive.
+
+    Parameters
+    ----------
+    instance : Instance
+    placed : Placement, Evaluation or Result
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 3.4))
+    found = _evaluation(instance, placed)
+    lanes = instance.trace.n_lanes
+    step, per_step = _binned(instance, np.vstack([instance.live_bytes, found.fast_bytes]) / lanes)
+    size, unit = bytes_unit(float(per_step.max()))
+    tier, capacity = instance.platform.tiers[0].name, instance.capacity_bytes[0]
+    ax.plot(step, per_step[0] / size, color=_GREY, linewidth=1.4, label="alive")
+    ax.fill_between(step, per_step[1] / size, color=_BLUE, alpha=0.35, linewidth=0, label=f"in {tier}")
+    if capacity <= 1.5 * per_step.max():
+        ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
+    ax.set_xlim(step[0], step[-1] if len(step) > 1 else step[0] + 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("step")
+    ax.set_ylabel(f"KV cache [{unit}]")
+    ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _strip(ax)
+    return ax
+
+
+def _evaluation(instance: Instance, placed: Placement | Evaluation | Result) -> Evaluation:
+    if isinstance(placed, Result):
+        if placed.evaluation is None:
+            raise ValueError(f"the result of {placed.method!r} has no placement to draw")
+        return placed.evaluation
+    return placed if isinstance(placed, Evaluation) else evaluate(instance, placed)
+
+
+def _binned(instance: Instance, per_slot: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(first step of each bin, float64[rows, bins]): slots of a step added up, then averaged over bins of steps."""
+    n_steps = instance.trace.n_steps
+    per_step = per_slot.reshape(len(per_slot), n_steps, instance.trace.n_lanes).sum(axis=2)
+    first = np.unique(np.linspace(0, n_steps, min(n_steps, _MOST_BINS), endpoint=False).astype(int))
+    width = np.diff(np.append(first, n_steps))
+    return first, np.add.reduceat(per_step, first, axis=1) / width
+
+
+def _new_axes(size_inches: tuple[float, float]) -> Axes:
+    """Axes on a figure of their own."""
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots(figsize=size_inches, layout="constrained")
+    return ax
+
+
+def _strip(ax: Axes) -> None:
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    ax.grid(axis="x" if ax.get_xlabel().startswith("decode") else "y", linewidth=0.5, alpha=0.5, zorder=0)
+    ax.set_axisbelow(True)

@@ -1,0 +1,104 @@
+"""Live progress of a comparison on standard error: a table in a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from typing import Protocol, TextIO
+
+from kvopt.result import Progress
+from kvopt.units import percent, seconds_text
+
+_PLAIN_EVERY_S = 5.0
+_DRAWN_EVERY_S = 0.1
+
+
+class Display(AbstractContextManager, Protocol):
+    """What draws progress while it is entered."""
+
+    def __call__(self, method: str, event: Progress) -> None:
+        """Take an event of a method; any thread may call."""
+        ...
+
+
+def display(stream: TextIO | None = None) -> Display:
+    """The display that suits a stream: standard error unless told."""
+    stream = stream or sys.stderr
+    return LiveTable(stream) if stream.isatty() else PlainLines(stream)
+
+
+class PlainLines(AbstractContextManager):
+    """A line when a method begins to report, then at most one every five seconds."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, method: str, event: Progress) -> None:
+        with self._lock:
+            now = time.perf_counter()
+            if now - self._last.get(method, -_PLAIN_EVERY_S) < _PLAIN_EVERY_S:
+                return
+            self._last[method] = now
+            elapsed, best, bound, gap, detail = _cells(event)
+            print(
+                f"{method}: {elapsed}, best {best}, bound {bound}, gap {gap}, {detail}", file=self._stream, flush=True
+            )
+
+    def __exit__(self, *_exception) -> None:
+        return None
+
+
+class LiveTable(AbstractContextManager):
+    """One row a method, redrawn in place; gone when the work is done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._events: dict[str, Progress] = {}
+        self._lock = threading.Lock()
+        self._live = Live(
+            console=Console(file=stream),
+            get_renderable=self._draw,
+            refresh_per_second=1 / _DRAWN_EVERY_S,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __call__(self, method: str, event: Progress) -> None:
+        with self._lock:
+            self._events[method] = event
+
+    def __enter__(self) -> LiveTable:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._live.__exit__(*exception)
+
+    def _draw(self):
+        from rich.table import Table
+
+        drawn = Table(box=None, pad_edge=False)
+        for name in ("method", "elapsed", "best", "bound", "gap", ""):
+            drawn.add_column(
+                name, justify="left" if name in ("method", "") else "right", header_style="dim", no_wrap=True
+            )
+        with self._lock:
+            for method, event in self._events.items():
+                drawn.add_row(method, *_cells(event))
+        return drawn
+
+
+def _cells(event: Progress) -> tuple[str, ...]:
+    return (
+        f"{event.elapsed_s:.1f} s",
+        seconds_text(event.objective),
+        seconds_text(event.bound),
+        percent(event.gap),
+        event.detail,
+    )

@@ -1,0 +1,262 @@
+"""A comparison in words and tables, for the terminal and for files.
+
+Everything is first laid out as plain strings (:class:`Table` and lines of text), then drawn either as aligned plain
+text or by rich. Each number is named achieved, certified or claimed; an achieved time is never called a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvopt.compare import BASELINE, Comparison
+from kvopt.describe import header, size_text
+from kvopt.instance import Instance
+from kvopt.result import Bound, Result, Role, Termination
+from kvopt.units import bytes_text, percent, rate_text, seconds_text, time_unit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_COLUMNS = (
+    "method",
+    "role",
+    "decode time",
+    "",  # the rate: tokens/s or requests/s
+    "vs static",
+    "above bound",
+    "KV hits",
+    "moved",
+    "took",
+    "status",
+)
+_LEFT = {0, 1, 9}
+"""Columns of words; numbers are set flush right."""
+_FIRST_TO_GO = (8, 7, 9, 3)
+"""Columns that a narrow terminal does without, in this order."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Parameters
+    ----------
+    title : str
+    columns : tuple of str
+    rows : list of tuple of str
+    bounds : int
+        How many rows at the end are bounds; a rule sets them apart from what was achieved.
+    best : int or None
+        Row of the best achieved time.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    bounds: int
+    best: int | None
+
+
+def plain(comparison: Comparison) -> str:
+    """The whole report as text without escape codes."""
+    parts = [header(comparison.instance), _plain_table(table(comparison))]
+    if comparison.sub is not None:
+        parts.append(_plain_table(table(comparison.sub, sub_title(comparison.sub))))
+    parts.append(ladder(comparison))
+    return "\n\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts if part)
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the whole report to a terminal.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    console : rich.console.Console
+    """
+    for line in header(comparison.instance):
+        console.print(line, highlight=False, markup=False)
+    console.print(_rich_table(table(comparison), console.width))
+    if comparison.sub is not None:
+        console.print(_rich_table(table(comparison.sub, sub_title(comparison.sub)), console.width))
+    for line in ladder(comparison):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def sub_title(sub: Comparison) -> str:
+    """The title of the table on a sub-instance, which states its size."""
+    room = bytes_text(sub.instance.capacity_bytes[0])
+    return f"exact on a sub-instance: {size_text(sub.instance)}, {room} of {sub.instance.platform.tiers[0].name}"
+
+
+def table(comparison: Comparison, title: str = "") -> Table:
+    """Every method's row, then the bounds'.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    title : str
+    """
+    instance = comparison.instance
+    bounds = bounds_of(comparison)
+    times = [row["latency_s"] for row in comparison.rows if row["latency_s"] is not None]
+    unit = time_unit([*times, *(b.value_s for _, b in bounds)])
+    columns = tuple(c or f"{instance.trace.step_unit}s/s" for c in _COLUMNS)
+    rows = [_method_row(row, unit) for row in comparison.rows]
+    rows += [_bound_row(instance, name, bound, unit) for name, bound in bounds]
+    names = list(comparison.results)
+    best = names.index(comparison.best.method) if comparison.best else None
+    return Table(title, columns, rows, len(bounds), best)
+
+
+def bounds_of(comparison: Comparison) -> list[tuple[str, Bound]]:
+    """(label, bound) of each distinct lower bound in hand, the weakest first."""
+    found = [comparison.ideal, comparison.bound]
+    found += [r.bound for r in comparison.results.values() if r.bound is not None and r.bound.role is Role.CLAIMED]
+    distinct = {bound.source: bound for bound in found}
+    return sorted(((_bound_name(b), b) for b in distinct.values()), key=lambda pair: pair[1].value_s)
+
+
+def _bound_name(bound: Bound) -> str:
+    if bound.source == "aggregate bandwidth":
+        return "bound: ideal bandwidth"
+    return f"bound: {bound.source}" + (" (verified)" if bound.verified else "")
+
+
+def _method_row(row: dict, unit: tuple[float, str]) -> tuple[str, ...]:
+    speedup = row["speedup_vs_static"]
+    return (
+        row["method"],
+        row["role"] or "nothing found",
+        seconds_text(row["latency_s"], unit),
+        rate_text(row["tokens_per_s"]),
+        "-" if speedup is None else f"{speedup:.2f} x",
+        percent(row["gap"], sign=True),
+        percent(row["kv_hit_rate"]),
+        bytes_text(row["moved_bytes"]),
+        _took(row["elapsed_s"]),
+        row["status"],
+    )
+
+
+def _bound_row(instance: Instance, name: str, bound: Bound, unit: tuple[float, str]) -> tuple[str, ...]:
+    rate = instance.tokens_per_s(bound.value_s) if bound.value_s > 0 else None
+    return (
+        name,
+        bound.role.value,
+        f">= {seconds_text(bound.value_s, unit)}",
+        f"<= {rate_text(rate)}",
+        *("-",) * 4,
+        _took(bound.elapsed_s),
+        bound.termination.value,
+    )
+
+
+def _took(elapsed_s: float) -> str:
+    return f"{elapsed_s:.2f} s" if elapsed_s < 10 else f"{elapsed_s:.0f} s"
+
+
+def ladder(comparison: Comparison) -> list[str]:
+    """Where the time goes: from what no machine of this bandwidth can beat up to a placement that never adapts."""
+    best, bound, ideal = comparison.best, comparison.bound, comparison.ideal
+    unit = time_unit([ideal.value_s, *(r.objective for r in comparison.results.values() if r.objective is not None)])
+    steps = [
+        (ideal.value_s, "ideal bandwidth, certified", "all channels busy all the time; no capacity limit, no moves"),
+        (bound.value_s, f"{bound.source} bound, {bound.role.value}", _cost_of_limits(bound, ideal)),
+    ]
+    if best is not None:
+        steps.append((best.objective, f"best found, achieved: {best.method}", _left_open(best, bound)))
+        steps += _without_adapting(comparison, best)
+    width = max(len(name) for _, name, _ in steps)
+    lines = [f"  {seconds_text(time, unit):>10}  {name:<{width}}  {words}" for time, name, words in steps]
+    return ["Where the time goes", *lines]
+
+
+def _cost_of_limits(bound: Bound, ideal: Bound) -> str:
+    # Verification takes off an allowance for rounding, which may leave equal bounds in the wrong order.
+    extra = max(bound.value_s / ideal.value_s - 1, 0.0) if ideal.value_s > 0 else 0.0
+    cost = (
+        f"capacity and moving blocks cost at least {percent(extra, sign=True)}"
+        if extra > 1e-6
+        else "nothing more is proven"
+    )
+    text = f"no placement is faster; {cost}"
+    return text + (" (its search was cut short)" if bound.termination is not Termination.FINISHED else "")
+
+
+def _left_open(best: Result, bound: Bound) -> str:
+    gap = best.objective / bound.value_s - 1 if bound.value_s > 0 else math.inf
+    if best.termination is Termination.OPTIMAL:
+        return f"at most {percent(gap)} above the bound, and the solver claims it optimal"
+    return f"at most {percent(gap)} above the bound; whether the rest can be gained is unproven"
+
+
+def _without_adapting(comparison: Comparison, best: Result) -> list[tuple[float, str, str]]:
+    """The steps above the best found: no foresight, and no adapting at all."""
+    found = {name: r for name, r in comparison.results.items() if r.objective is not None}
+    online = [r for n, r in found.items() if r.details.get("clairvoyant") is False and not n.startswith("static")]
+    steps = []
+    if online:
+        online_best = min(online, key=lambda r: r.objective)
+        extra = percent(online_best.objective / best.objective - 1, sign=True)
+        words = f"not knowing the future costs it {extra} over the best found"
+        steps.append((online_best.objective, f"best online policy, achieved: {online_best.method}", words))
+    if BASELINE in found:
+        static = found[BASELINE]
+        extra = percent(static.objective / best.objective - 1, sign=True)
+        words = f"blocks never move: {extra} over the best found is what adapting is worth"
+        steps.append((static.objective, f"static, achieved: {BASELINE}", words))
+    return sorted(step for step in steps if step[0] > best.objective)
+
+
+def _plain_table(rows: Table) -> str:
+    widths = [max(len(cells[i]) for cells in (rows.columns, *rows.rows)) for i in range(len(rows.columns))]
+
+    def line(cells: tuple[str, ...]) -> str:
+        pairs = zip(cells, widths, strict=True)
+        return "  ".join(c.ljust(w) if i in _LEFT else c.rjust(w) for i, (c, w) in enumerate(pairs)).rstrip()
+
+    rule = "  ".join("-" * w for w in widths)
+    achieved, bounds = rows.rows[: len(rows.rows) - rows.bounds], rows.rows[len(rows.rows) - rows.bounds :]
+    lines = [rows.title] if rows.title else []
+    return "\n".join([*lines, line(rows.columns), rule, *map(line, achieved), rule, *map(line, bounds)])
+
+
+def _rich_table(rows: Table, width: int):
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown, left_out = _columns_that_fit(rows, width)
+    note = f"too narrow for: {', '.join(rows.columns[i] for i in left_out)} (--json has them)" if left_out else None
+    drawn = RichTable(
+        title=Text(rows.title) if rows.title else None,
+        title_justify="left",
+        caption=note,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for i in shown:
+        # Headers break where numbers must not.
+        drawn.add_column(rows.columns[i].replace(" ", "\n"), justify="left" if i in _LEFT else "right", no_wrap=True)
+    first_bound = len(rows.rows) - rows.bounds
+    for number, cells in enumerate(rows.rows):
+        style = "cyan" if number >= first_bound else "bold green" if number == rows.best else ""
+        drawn.add_row(*(Text(cells[i]) for i in shown), style=style, end_section=number == first_bound - 1)
+    return drawn
+
+
+def _columns_that_fit(rows: Table, width: int) -> tuple[list[int], list[int]]:
+    """Columns to show in a terminal of this width, and those to leave out, the least telling first."""
+    shown, left_out = list(range(len(rows.columns))), []
+    for candidate in (*_FIRST_TO_GO, None):
+        widths = [max(*(len(cells[i]) for cells in rows.rows), *map(len, rows.columns[i].split())) for i in shown]
+        # Two blanks or a rule between columns, and the edges.
+        if sum(widths) + 3 * len(shown) <= width or candidate is None:
+            break
+        shown.remove(candidate)
+        left_out.append(candidate)
+    return shown, left_out

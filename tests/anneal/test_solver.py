@@ -1,0 +1,84 @@
+"""The annealer as a whole: feasible, never below the optimum, nearly always at it, reproducible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import kvopt
+from kvopt.anneal import Schedule, solve_anneal
+from kvopt.bounds import dual_bound
+from kvopt.errors import MethodError
+from kvopt.result import SolutionStatus, Termination
+from kvopt.sources.synthetic import drifting
+from tests.instances import brute_force, tiny_instance
+
+_SEEDS = 300
+
+
+def test_reaches_the_optimum_of_nearly_all_tiny_instances_and_never_goes_below():
+    reached = 0
+    for seed in range(_SEEDS):
+        instance = tiny_instance(np.random.default_rng(seed))
+        optimum, _ = brute_force(instance)
+        bound = dual_bound(instance, tolerance=1e-3)
+        assert bound.value_s <= optimum * (1 + 1e-12), f"seed {seed}"
+        result = solve_anneal(instance, seed=seed, multipliers=bound.certificate)
+        assert result.objective >= optimum * (1 - 1e-12), f"seed {seed}"
+        reached += result.objective <= optimum * (1 + 1e-9)
+    assert reached >= 0.95 * _SEEDS
+
+
+@pytest.fixture(scope="module")
+def drifted() -> kvopt.Instance:
+    trace = drifting(150, 40, n_lanes=2, read_share=0.3, drift=0.3, seed=3)
+    share = 0.25 * trace.summary()["peak_live_bytes"]
+    return kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(share)
+
+
+def test_equal_seeds_give_equal_placements_on_any_number_of_threads(drifted):
+    found = [solve_anneal(drifted, seed=4, schedule=Schedule(sweeps=5), threads=n).placement for n in (1, 2)]
+    assert found[0] == found[1]
+
+
+def test_never_worse_than_a_feasible_start(drifted):
+    good = solve_anneal(drifted, seed=1)
+    hot = Schedule(sweeps=1, first=10.0, last=10.0)
+    again = solve_anneal(drifted, seed=2, start=good.placement, schedule=hot)
+    assert again.objective <= good.objective * (1 + 1e-12)
+
+
+def test_samples_of_the_dual_beat_a_start_from_nothing(drifted):
+    bound = dual_bound(drifted)
+    sampled = solve_anneal(drifted, multipliers=bound.certificate, bound_s=bound.value_s)
+    assert bound.value_s <= sampled.objective <= 1.03 * bound.value_s
+    assert sampled.objective <= solve_anneal(drifted).objective * 1.01
+
+
+def test_single_flips_improve_but_find_less_than_whole_paths_from_the_dual(drifted):
+    flips = solve_anneal(drifted, move="flip", schedule=Schedule(sweeps=20))
+    assert flips.objective < kvopt.evaluate(drifted, kvopt.Placement.backing(drifted)).latency_s
+    paths = solve_anneal(drifted, multipliers=dual_bound(drifted).certificate, schedule=Schedule(sweeps=20))
+    assert paths.objective < flips.objective
+
+
+def test_a_time_limit_leaves_a_feasible_answer(drifted):
+    result = solve_anneal(drifted, time_limit_s=1e-6)
+    assert result.termination is Termination.TIME_LIMIT
+    assert result.solution_status is SolutionStatus.FEASIBLE
+    assert not result.placement.violations(drifted)
+
+
+def test_progress_never_rises(drifted):
+    events = []
+    result = solve_anneal(drifted, on_progress=events.append)
+    best = [event.objective for event in events if event.objective is not None]
+    assert best == sorted(best, reverse=True)
+    assert best[-1] == pytest.approx(result.objective, rel=1e-9)
+
+
+def test_bad_schedules_are_refused():
+    with pytest.raises(MethodError, match="temperature"):
+        Schedule(first=0.1, last=0.2)
+    with pytest.raises(MethodError, match="sweeps"):
+        Schedule(sweeps=0)

@@ -1,0 +1,133 @@
+"""How the parts may depend on each other, read from the syntax trees."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kvopt
+
+PACKAGE = Path(kvopt.__file__).parent
+MODELS = PACKAGE.parent / "models"
+
+LAYERS = (
+    {"errors", "platform", "platforms", "trace", "trace_io", "instance", "placement", "units", "output"},
+    {"lowering", "evaluate", "result", "trellis"},
+    {"exact", "anneal", "bounds", "policies", "sources", "models"},
+    {"solve", "compare", "describe", "report", "plotting", "progress"},
+    {"cli", "cli_types", "warmup", "__main__", "__init__"},
+)
+LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
+ENGINES = LAYERS[2]
+HEAVY = ("numba", "pandas", "scipy", "pyomo", "highspy", "matplotlib", "torch", "pyarrow", "rich")
+
+
+def _files() -> dict[str, Path]:
+    """Every module by its dotted name."""
+    found = {}
+    for root, prefix in ((PACKAGE, "kvopt"), (MODELS, "kvopt.models")):
+        for path in root.rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join([prefix, *parts])] = path
+    return found
+
+
+FILES = _files()
+
+
+def _part(module: str) -> str:
+    """The part of kvopt a module belongs to: a package or a module at the root."""
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def _imports(path: Path) -> list[tuple[ast.stmt, str]]:
+    """(statement, module) of every import, wherever it stands; ``from kvopt import x`` counts as ``kvopt.x``."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(node, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide what depends on what"
+            deeper = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(node, name if _is_module(name) else node.module) for name in deeper]
+    return found
+
+
+def _is_module(name: str) -> bool:
+    return name in FILES or f"{name}.__init__" in FILES
+
+
+def _at_import_time(path: Path) -> list[str]:
+    """Modules that importing the file imports: not those in functions or under ``if TYPE_CHECKING``."""
+    found = []
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.append(node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _users_of(library: str) -> set[str]:
+    return {name for name, path in FILES.items() for _, used in _imports(path) if used.split(".")[0] == library}
+
+
+def test_every_module_has_a_layer():
+    assert {_part(name) for name in FILES} <= set(LAYER)
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_down(module):
+    mine = LAYER[_part(module)]
+    for node, used in _imports(FILES[module]):
+        if used.split(".")[0] == "kvopt":
+            assert LAYER[_part(used)] <= mine, f"{module}:{node.lineno} imports {used} from a layer above"
+
+
+@pytest.mark.parametrize("module", sorted(name for name in FILES if _part(name) in ENGINES))
+def test_engines_do_not_import_each_other(module):
+    """Save that the exact engine is what drives the formulations."""
+    for node, used in _imports(FILES[module]):
+        if used.split(".")[0] == "kvopt" and _part(used) in ENGINES:
+            allowed = {_part(module)} | ({"models"} if _part(module) == "exact" else set())
+            assert _part(used) in allowed, f"{module}:{node.lineno} imports {used}"
+
+
+def test_the_certificate_is_verified_without_any_engine():
+    used = {name for _, name in _imports(FILES["kvopt.bounds.certificate"])}
+    assert {name for name in used if name.startswith("kvopt")} <= {"kvopt.instance", "kvopt.result"}
+
+
+def test_libraries_stay_where_they_belong():
+    assert {_part(name) for name in _users_of("pyomo")} <= {"exact", "models"}
+    assert {_part(name) for name in _users_of("highspy")} <= {"exact"}
+    assert {_part(name) for name in _users_of("numba")} <= {"trellis", "anneal"}
+    assert {_part(name) for name in _users_of("matplotlib")} <= {"plotting", "cli"}
+    assert all(name.startswith("kvopt.sources.embedded") for name in _users_of("torch"))
+
+
+@pytest.mark.parametrize("library", ["matplotlib", "rich", "pandas"])
+def test_libraries_for_show_are_imported_on_use(library):
+    for name, path in FILES.items():
+        assert library not in {used.split(".")[0] for used in _at_import_time(path)}, name
+
+
+@pytest.mark.parametrize("module", ["kvopt", "kvopt.cli", "kvopt.plotting", "kvopt.report"])
+def test_importing_brings_nothing_heavy(module):
+    code = f"import sys, {module}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
