@@ -97,13 +97,13 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
     if not names:
         raise KvoptError("--methods", "names no method", f"Choose from: {', '.join(kvopt.methods())}")
     _check_outputs(json_path, plot_path=plot_path)
-    with display() as show:
+    with display("bound") as show:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     _print_report(comparison, json_path)
     if plot_path is not None:
         output.write_whole("--plot", plot_path, lambda part: _draw(comparison, part))
     if comparison.interrupted:
-        _leave_interrupted(f"{len(comparison.results)} of {len(names)} methods were begun or finished")
+        _leave_interrupted(f"{len(comparison.results)} of {len(names)} methods are in the table")
 
 
 @main.command()
@@ -118,7 +118,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     """Find one placement for TRACE and say how far above a certified bound it is."""
     _check_outputs(json_path, placement_path=placement_path)
     method = check_arguments(method, time_limit, start)
-    with display() as show:
+    with display("bound") as show:
         ideal = kvopt.bound(instance, method="aggregate")
         bound = kvopt.bound(instance, time_limit=time_limit, on_progress=functools.partial(show, "bound"))
         found = {}
@@ -142,7 +142,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
 def bound(instance, method, time_limit, json_path) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
     _check_outputs(json_path)
-    with display() as show:
+    with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound")
         )

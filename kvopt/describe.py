@@ -68,7 +68,12 @@ def trace_lines(trace: Trace) -> list[str]:
         f"reads     {has['n_accesses']:,} in {count(has['n_runs'], 'run')} of {has['mean_run_steps']:.1f} steps on "
         f"average; {bytes_text(has['mean_read_bytes_per_slot'])} in a mean slot",
     ]
-    return lines + [f"made by   {key}: {value}" for key, value in trace.provenance.items()]
+    return lines + [f"made by   {key}: {_one_line(value)}" for key, value in trace.provenance.items()]
+
+
+def _one_line(value: Any, most: int = 100) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def platform_lines(platform: Platform) -> list[str]:

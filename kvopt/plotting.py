@@ -1,7 +1,7 @@
 """Pictures of comparisons, of convergence, and of where a placement's time goes.
 
 Every function draws on the axes it is given, or on a new figure, and returns the axes; saving and showing are the
-caller's. Achieved times are solid, lower bounds dashed with the zone below them shaded: no placement gets in there.
+caller's. Achieved times are solid, lower bounds dashed, the zone below a certified bound is shaded: out of reach.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
         gap = percent(result.objective / bound.value_s - 1, sign=True) if bound.value_s > 0 else "no bound"
         ax.annotate(gap, (time, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
     # The zone lies over the bars: what sticks out of it is what a better placement might still gain.
-    ax.axvspan(0, limit, facecolor="white", alpha=0.55, zorder=3)
+    ax.axvspan(0, limit, facecolor="white", alpha=0.45, zorder=3)
     ax.axvspan(0, limit, facecolor="none", edgecolor=_GREY, alpha=0.25, hatch="//", linewidth=0, zorder=3)
     ax.axvline(limit, color="black", linestyle="--", linewidth=1.4, zorder=4)
     ax.set_xlim(0, right)
@@ -117,11 +117,10 @@ def plot_convergence(
             {"linestyle": "--"} if dashed else {"linestyle": "-", "marker": "o", "markersize": 3, "markevery": [0, -2]}
         )
         ax.plot(time, value, drawstyle="steps-post", color=colour, label=label, linewidth=1.6, **style)
-    floors = [value[-1] / size for _, _, dashed, _, value in lines if dashed]
-    tops = [value[-1] / size for _, _, dashed, _, value in lines if not dashed]
-    _zoom(ax, floors, tops)
-    if floors:
-        ax.axhspan(ax.get_ylim()[0], max(floors), facecolor=_GREY, alpha=0.12, zorder=0)
+    _zoom(ax, [value[-1] / size for *_, value in lines])
+    certified = [item.value_s / size for _, item in given if isinstance(item, Bound) and item.role is Role.CERTIFIED]
+    if certified:
+        ax.axhspan(ax.get_ylim()[0], max(certified), facecolor=_GREY, alpha=0.15, zorder=0)
     if log_time and lines:
         ax.set_xscale("log")
     ax.set_xlabel("time since the method began [s]")
@@ -170,9 +169,8 @@ def _best_so_far(events: list[Progress], side: str, better: np.ufunc) -> tuple[n
     return np.maximum(time, 1e-3), better.accumulate(value)
 
 
-def _zoom(ax: Axes, floors: list[float], tops: list[float]) -> None:
+def _zoom(ax: Axes, ends: list[float]) -> None:
     """Show the last stretch: a first incumbent ten times too slow would flatten everything that matters."""
-    ends = [*floors, *tops]
     if not ends:
         return
     low, high = min(ends), max(ends)
@@ -213,7 +211,9 @@ def plot_slots(instance: Instance, placed: Placement | Evaluation | Result, ax: 
     _crop(ax, per_step[-1] / size, unit)
     ax.set_xlabel("step")
     ax.set_ylabel(f"busy per step [{unit}]")
-    ax.set_title(f"What binds: decode time {seconds_text(found.latency_s)}, achieved", fontsize=10, loc="left")
+    whose = f"{placed.method}, " if isinstance(placed, Result) else ""
+    title = f"What binds: {whose}decode time {seconds_text(found.latency_s)}, achieved"
+    ax.set_title(title, fontsize=10, loc="left")
     ax.legend(frameon=False, fontsize=9, ncols=2, loc="upper left")
     _strip(ax)
     return ax

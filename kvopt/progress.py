@@ -23,10 +23,19 @@ class Display(AbstractContextManager, Protocol):
         ...
 
 
-def display(stream: TextIO | None = None) -> Display:
-    """The display that suits a stream: standard error unless told."""
+def display(first: str, stream: TextIO | None = None) -> Display:
+    """The display that suits a stream: standard error unless told.
+
+    Parameters
+    ----------
+    first : str
+        What begins at once; it may be long before it reports by itself.
+    stream : text stream, optional
+    """
     stream = stream or sys.stderr
-    return LiveTable(stream) if stream.isatty() else PlainLines(stream)
+    chosen = LiveTable(stream) if stream.isatty() else PlainLines(stream)
+    chosen(first, Progress(0.0, detail="starting"))
+    return chosen
 
 
 class PlainLines(AbstractContextManager):
@@ -59,7 +68,7 @@ class LiveTable(AbstractContextManager):
         from rich.console import Console
         from rich.live import Live
 
-        self._events: dict[str, Progress] = {}
+        self._events: dict[str, tuple[Progress, float]] = {}
         self._lock = threading.Lock()
         self._live = Live(
             console=Console(file=stream),
@@ -71,7 +80,7 @@ class LiveTable(AbstractContextManager):
 
     def __call__(self, method: str, event: Progress) -> None:
         with self._lock:
-            self._events[method] = event
+            self._events[method] = (event, time.perf_counter())
 
     def __enter__(self) -> LiveTable:
         self._live.__enter__()
@@ -89,8 +98,13 @@ class LiveTable(AbstractContextManager):
                 name, justify="left" if name in ("method", "") else "right", header_style="dim", no_wrap=True
             )
         with self._lock:
-            for method, event in self._events.items():
-                drawn.add_row(method, *_cells(event))
+            # Methods run one after the other: the clock of the last one to report is still running.
+            running = next(reversed(self._events), None)
+            for method, (event, seen) in self._events.items():
+                elapsed, *rest = _cells(event)
+                if method == running:
+                    elapsed = f"{event.elapsed_s + time.perf_counter() - seen:.1f} s"
+                drawn.add_row(method, elapsed, *rest)
         return drawn
 
 

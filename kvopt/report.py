@@ -161,7 +161,9 @@ def _took(elapsed_s: float) -> str:
 def ladder(comparison: Comparison) -> list[str]:
     """Where the time goes: from what no machine of this bandwidth can beat up to a placement that never adapts."""
     best, bound, ideal = comparison.best, comparison.bound, comparison.ideal
-    unit = time_unit([ideal.value_s, *(r.objective for r in comparison.results.values() if r.objective is not None)])
+    unit = time_unit(
+        [ideal.value_s, bound.value_s, *(r.objective for r in comparison.results.values() if r.objective is not None)]
+    )
     steps = [
         (ideal.value_s, "ideal bandwidth, certified", "all channels busy all the time; no capacity limit, no moves"),
         (bound.value_s, f"{bound.source} bound, {bound.role.value}", _cost_of_limits(bound, ideal)),
@@ -194,21 +196,25 @@ def _left_open(best: Result, bound: Bound) -> str:
 
 
 def _without_adapting(comparison: Comparison, best: Result) -> list[tuple[float, str, str]]:
-    """The steps above the best found: no foresight, and no adapting at all."""
+    """The steps above the best found: moving without foresight, and not moving at all."""
     found = {name: r for name, r in comparison.results.items() if r.objective is not None}
     online = [r for n, r in found.items() if r.details.get("clairvoyant") is False and not n.startswith("static")]
+    static = found.get(BASELINE)
     steps = []
-    if online:
-        online_best = min(online, key=lambda r: r.objective)
-        extra = percent(online_best.objective / best.objective - 1, sign=True)
-        words = f"not knowing the future costs it {extra} over the best found"
-        steps.append((online_best.objective, f"best online policy, achieved: {online_best.method}", words))
-    if BASELINE in found:
-        static = found[BASELINE]
-        extra = percent(static.objective / best.objective - 1, sign=True)
-        words = f"blocks never move: {extra} over the best found is what adapting is worth"
+    if static is not None:
+        words = f"blocks never move: {_over(static, best)} over the best found is what adapting is worth"
         steps.append((static.objective, f"static, achieved: {BASELINE}", words))
+    if online:
+        first = min(online, key=lambda r: r.objective)
+        words = f"moves without knowing the future: {_over(first, best)} over the best found"
+        if static is not None and first.objective > static.objective:
+            words += "; its moves cost more than they save"
+        steps.append((first.objective, f"best online policy, achieved: {first.method}", words))
     return sorted(step for step in steps if step[0] > best.objective)
+
+
+def _over(result: Result, best: Result) -> str:
+    return percent(result.objective / best.objective - 1, sign=True)
 
 
 def _plain_table(rows: Table) -> str:

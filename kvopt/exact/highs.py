@@ -40,8 +40,7 @@ class LpSolver(Enum):
     SIMPLEX = "simplex"
     IPM = "ipm"
     """Interior point, then crossover to a vertex."""
-    PDLP = "pdlp"
-    """First-order: cheap iterations, loose tolerances."""
+    # PDLP is left out: its value lies on either side of the optimum by its tolerance, so it bounds nothing.
 
 
 class Watch(Protocol):

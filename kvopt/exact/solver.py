@@ -76,8 +76,7 @@ def solve_exact(
     began = time.perf_counter()
     backend = _backend(backend, instance)
     _check(instance, gap, start)
-    layout = Layout(lower(instance))
-    program = _build(instance, layout, backend)
+    layout, program = _build(instance, backend)
     build_s = time.perf_counter() - began
     tracker = Tracker(instance, layout, program.time_unit_s, began, on_progress)
     values = None
@@ -111,7 +110,7 @@ def lp_bound(
     ----------
     instance : Instance
     solver : LpSolver or str
-        "simplex", "ipm" or "pdlp".
+        "simplex" or "ipm"; the latter ends in a crossover to a vertex.
     time_limit_s : float, optional
     seed : int
 
@@ -122,8 +121,7 @@ def lp_bound(
     """
     began = time.perf_counter()
     solver = _enum(LpSolver, solver, "solver")
-    layout = Layout(lower(instance))
-    program = arrays.build(lower(instance), layout)
+    layout, program = _build(instance, Backend.ARRAYS)
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     tracker = Tracker(instance, layout, program.time_unit_s, began, None)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
@@ -161,12 +159,14 @@ def _check(instance: Instance, gap: float, start: Placement | None) -> None:
         raise MethodError("start", f"is infeasible: {wrong[0]}", "Start from a feasible placement")
 
 
-def _build(instance: Instance, layout: Layout, backend: Backend) -> Program:
+def _build(instance: Instance, backend: Backend) -> tuple[Layout, Program]:
+    low = lower(instance)
+    layout = Layout(low)
     if backend is Backend.ARRAYS:
-        return arrays.build(lower(instance), layout)
-    from kvopt.exact import pyomo_driver
+        return layout, arrays.build(low, layout)
+    from kvopt.exact import pyomo_driver  # On use: importing Pyomo takes a second.
 
-    return pyomo_driver.build(instance)
+    return layout, pyomo_driver.build(instance)
 
 
 def _termination(outcome: highs.Outcome, tracker: Tracker) -> Termination:

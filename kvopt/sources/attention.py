@@ -88,10 +88,8 @@ def trace_from_reads(
         Whether step n reads token i in layer l, as :func:`top_share_accesses` returns it.
     size_bytes : int
         Bytes of K and V of one token in one layer.
-    name : str
-        Name of the trace.
-    provenance : mapping, optional
-        How the scores were made.
+    name, provenance
+        Kept in the trace.
 
     Returns
     -------

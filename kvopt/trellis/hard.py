@@ -7,7 +7,7 @@ from numba import njit
 
 from kvopt.placement import Placement
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
-from kvopt.trellis.ranges import entries_of_life, most_entries, n_levels
+from kvopt.trellis.ranges import entries_of_life, n_levels
 
 
 def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
@@ -27,7 +27,7 @@ def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
 
     def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
         table, closed, prefix = _lane_tables(prices.slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _block_minima(blocks, lane, low.n_lanes, table, closed, prefix, prices.write, most_entries(blocks.run_ptr))
+        return _block_minima(blocks, lane, low.n_lanes, table, closed, prefix, prices.write, blocks.room)
 
     minima = np.empty(low.n_blocks)
     for blocks, found in zip(trellis.lanes, trellis.for_each_lane(work), strict=True):

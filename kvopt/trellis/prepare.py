@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kvopt.lowering import Lowered
+from kvopt.trellis.ranges import most_entries
 
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
@@ -36,6 +37,8 @@ class LaneBlocks(NamedTuple):
     """int32[r]"""
     run_stop: np.ndarray
     """int32[r]"""
+    room: int
+    """Table entries that the block with the most runs may use."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,4 +152,5 @@ def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
         run_ptr=ptr,
         run_start=low.run_start[runs],
         run_stop=low.run_stop[runs],
+        room=most_entries(ptr),
     )

@@ -11,7 +11,7 @@ from numba import njit
 
 from kvopt.placement import Placement
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
-from kvopt.trellis.ranges import entries_of_life, most_entries, n_levels
+from kvopt.trellis.ranges import entries_of_life, n_levels
 from kvopt.trellis.rng import stream, uniform
 from kvopt.trellis.scaled import add, from_cost, product, share, slot_matrix
 from kvopt.trellis.soft_tables import lane_tables
@@ -39,7 +39,7 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
 
     def work(lane: int, blocks: LaneBlocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table = lane_tables(slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _sample_lane(blocks, lane, low.n_lanes, table, slot, write, most_entries(blocks.run_ptr), seed)
+        return _sample_lane(blocks, lane, low.n_lanes, table, slot, write, blocks.room, seed)
 
     parts = trellis.for_each_lane(work)
     block, start, stop = (np.concatenate([part[k] for part in parts]) for k in range(3))

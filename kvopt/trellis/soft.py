@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
-from kvopt.trellis.ranges import entries_of_life, most_entries, n_levels
+from kvopt.trellis.ranges import entries_of_life, n_levels
 from kvopt.trellis.scaled import add, from_cost, share, to_cost
 from kvopt.trellis.soft_tables import lane_tables, spread
 
@@ -49,7 +49,7 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
 
     def work(lane: int, blocks: LaneBlocks):
         table = lane_tables(slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        flows = _forward_backward(blocks, lane, low.n_lanes, table, write, most_entries(blocks.run_ptr))
+        flows = _forward_backward(blocks, lane, low.n_lanes, table, write, blocks.room)
         slot_bytes = np.zeros((2, low.n_slots, 4))
         spread(slot, lane, low.n_lanes, table, flows, slot_bytes)
         return flows[0], slot_bytes, flows[4]

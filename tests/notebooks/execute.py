@@ -32,7 +32,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
     # The kernel of this very interpreter, whatever kernel specifications the machine has.
     client = NotebookClient(notebook, timeout=_CELL_TIMEOUT_S, resources={"metadata": {"path": str(path.parent)}})
     client.create_kernel_manager()
-    client.km.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    launch = ["-m", "ipykernel_launcher", "--log-level=40", "-f", "{connection_file}"]
+    client.km.kernel_spec.argv = [sys.executable, *launch]
     return client.execute()
 
 

@@ -43,18 +43,13 @@ def decode(model: Decoder, prompt: bytes, steps: int, temperature: float, seed: 
     model : Decoder
         The trained decoder.
     prompt : bytes
-        P bytes; with `steps` more they must fit the model's positions.
+        P bytes.
     steps : int
         Number N of bytes to decode.
     temperature : float
         Divides the logits before sampling; greater than 0.
     seed : int
         Seed of the sampling.
-
-    Returns
-    -------
-    Capture
-        Scores and text.
 
     Raises
     ------

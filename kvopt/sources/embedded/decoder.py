@@ -264,8 +264,7 @@ class Decoder(nn.Module):
             cache.keys[layer, :, :, start:stop] = key
             cache.values[layer, :, :, start:stop] = value
             scores = query @ cache.keys[layer, :, :, :stop].transpose(-1, -2)
-            scores = scores * self.shape.head_width**-0.5
-            probability = scores.masked_fill(~visible, -torch.inf).softmax(dim=-1)
+            probability = (scores * self.shape.head_width**-0.5).masked_fill(~visible, -torch.inf).softmax(dim=-1)
             x = block.finish(x, probability @ cache.values[layer, :, :, :stop])
             rows.append(probability[0, :, -1].mean(dim=0))
         cache.length = stop

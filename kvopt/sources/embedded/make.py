@@ -16,7 +16,7 @@ import datetime
 import json
 import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from kvopt.sources.attention import top_share_accesses, trace_from_reads
 from kvopt.sources.embedded.corpus import Corpus, join, read_corpus
 from kvopt.sources.embedded.structure import describe_reads
 from kvopt.sources.embedded.trigram import trigram_cross_entropy, trigram_entropy
+
+if TYPE_CHECKING:
+    from kvopt.sources.embedded.train import Run
 
 PROMPT_TOKENS = 2048
 DECODED_TOKENS = 512
@@ -45,7 +48,7 @@ def options() -> argparse.ArgumentParser:
 
 
 def capture(args: argparse.Namespace, corpus: Corpus, work: Path) -> dict[str, Any]:
-    """Train, measure and decode; write the scores into the working directory.
+    """Train, decode and measure; write the scores into the working directory.
 
     Parameters
     ----------
@@ -65,46 +68,31 @@ def capture(args: argparse.Namespace, corpus: Corpus, work: Path) -> dict[str, A
 
     from kvopt.sources.embedded.capture import decode
     from kvopt.sources.embedded.decoder import DecoderShape
-    from kvopt.sources.embedded.train import bits_per_byte, start, train
+    from kvopt.sources.embedded.train import start, train
 
     torch.set_num_threads(args.threads)
-    shape = DecoderShape(positions=PROMPT_TOKENS + DECODED_TOKENS)
-    run, checkpoint = start(shape, args.seed), work / "checkpoint.pt"
+    run, checkpoint = start(DecoderShape(positions=PROMPT_TOKENS + DECODED_TOKENS), args.seed), work / "checkpoint.pt"
     if checkpoint.exists():
         run.restore(checkpoint)
     train(run, join(corpus.train), 60.0 * args.minutes, args.seed, checkpoint)
-    text = corpus.held_out[args.prompt_file]
-    result = decode(run.model, text[:PROMPT_TOKENS], DECODED_TOKENS, args.temperature, args.seed)
+    prompt = corpus.held_out[args.prompt_file][:PROMPT_TOKENS]
+    result = decode(run.model, prompt, DECODED_TOKENS, args.temperature, args.seed)
     result.save(work / "scores.npz")
-    held_out = join(corpus.held_out)
-    facts = {
-        "torch": torch.__version__,
-        "model": {**vars(shape), "parameters": sum(p.numel() for p in run.model.parameters())},
-        "size_bytes": shape.kv_bytes,
-        "seed": args.seed,
-        "training": {"minutes": round(run.seconds / 60, 1), "steps": run.steps, "tokens": run.tokens},
-        "bits_per_byte": {
-            "held_out": bits_per_byte(run.model, held_out),
-            "prompt_file": bits_per_byte(run.model, join({args.prompt_file: text})),
-            "held_out_trigram_entropy": trigram_entropy(held_out),
-            "held_out_trigram_model": trigram_cross_entropy(join(corpus.train), held_out),
-        },
-        "prompt_file": args.prompt_file,
-        "temperature": args.temperature,
-        "generated": result.generated[:SHOWN_CHARACTERS].decode("utf-8", "replace"),
-    }
+    facts = measure(args, corpus, run)
+    facts["generated"] = result.generated[:SHOWN_CHARACTERS].decode("utf-8", "replace")
     (work / "capture.json").write_text(json.dumps(facts, indent=2))
     return facts
 
 
-def write(args: argparse.Namespace, corpus: Corpus, facts: dict[str, Any], work: Path) -> None:
-    """Choose the reads from the scores and write the trace and its description."""
-    with np.load(work / "scores.npz") as archive:
-        scores = archive["scores"]
-    read = top_share_accesses(scores, args.share)
-    provenance = {
-        "script": "python -m kvopt.sources.embedded.make",
-        "date": datetime.date.today().isoformat(),
+def measure(args: argparse.Namespace, corpus: Corpus, run: Run) -> dict[str, Any]:
+    """How the model was trained and how well it predicts text it has not seen, next to what trigrams achieve."""
+    import torch
+
+    from kvopt.sources.embedded.train import bits_per_byte
+
+    shape, held_out = run.model.shape, join(corpus.held_out)
+    prompt_file = join({args.prompt_file: corpus.held_out[args.prompt_file]})
+    return {
         "corpus": {
             "text": f"*.py of the standard library of Python {platform.python_version()}, without tests",
             "train_files": len(corpus.train),
@@ -112,6 +100,30 @@ def write(args: argparse.Namespace, corpus: Corpus, facts: dict[str, Any], work:
             "held_out_files": len(corpus.held_out),
             "held_out_bytes": sum(map(len, corpus.held_out.values())),
         },
+        "torch": torch.__version__,
+        "model": {**vars(shape), "parameters": sum(p.numel() for p in run.model.parameters())},
+        "size_bytes": shape.kv_bytes,
+        "seed": args.seed,
+        "training": {"minutes": round(run.seconds / 60, 1), "steps": run.steps, "tokens": run.tokens},
+        "bits_per_byte": {
+            "held_out": bits_per_byte(run.model, held_out),
+            "prompt_file": bits_per_byte(run.model, prompt_file),
+            "held_out_trigram_entropy": trigram_entropy(held_out),
+            "held_out_trigram_model": trigram_cross_entropy(join(corpus.train), held_out),
+        },
+        "prompt_file": args.prompt_file,
+        "temperature": args.temperature,
+    }
+
+
+def write(args: argparse.Namespace, facts: dict[str, Any], work: Path) -> None:
+    """Choose the reads from the scores and write the trace and its description."""
+    with np.load(work / "scores.npz") as archive:
+        scores = archive["scores"]
+    read = top_share_accesses(scores, args.share)
+    provenance = {
+        "script": "python -m kvopt.sources.embedded.make",
+        "date": datetime.date.today().isoformat(),
         **facts,
         "prompt_tokens": PROMPT_TOKENS,
         "decoded_tokens": DECODED_TOKENS,
@@ -130,10 +142,9 @@ def main() -> None:
     args = options().parse_args()
     work = args.work or args.out.with_suffix(".work")
     work.mkdir(parents=True, exist_ok=True)
-    corpus = read_corpus()
     described = work / "capture.json"
     finished = described.exists() and (work / "scores.npz").exists()
-    write(args, corpus, json.loads(described.read_text()) if finished else capture(args, corpus, work), work)
+    write(args, json.loads(described.read_text()) if finished else capture(args, read_corpus(), work), work)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,12 @@ def test_a_share_is_chosen_from_saved_scores_without_training(tmp_path):
     scores = np.random.default_rng(0).random((4, 2, 12)).astype(np.float32)
     np.savez(tmp_path / "scores.npz", scores=scores)
     args = make.options().parse_args(["--out", str(tmp_path / "some.parquet"), "--share", "0.25"])
-    make.write(args, CORPUS, {"size_bytes": 96, "temperature": 0.5}, tmp_path)
+    make.write(args, {"size_bytes": 96, "temperature": 0.5}, tmp_path)
     trace = load_trace(tmp_path / "some.parquet")
     described = json.loads((tmp_path / "some.json").read_text())
     assert trace.n_accesses == top_share_accesses(scores, 0.25).sum()
     assert trace.name == "some"
     assert described["structure"]["runs"] == trace.n_runs
-    assert described["corpus"]["train_bytes"] == 3600
     assert described["temperature"] == trace.provenance["temperature"] == 0.5
 
 
@@ -45,6 +44,7 @@ def test_the_whole_command(tmp_path, monkeypatch):
     described = json.loads(out.with_suffix(".json").read_text())
     assert (trace.n_steps, trace.n_lanes, trace.n_blocks) == (6, 6, 6 * 26)
     assert described["training"]["steps"] > 0
+    assert described["corpus"]["train_bytes"] == 3600
     assert described["bits_per_byte"]["held_out"] > described["bits_per_byte"]["held_out_trigram_entropy"]
     assert set(trace.size_bytes) == {described["model"]["width"] * 4}
     monkeypatch.setattr("sys.argv", [*command, "--share", "0.1"])
