@@ -171,7 +171,7 @@ def compare(
 
 
 def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Instance:
-    """A part of an instance that the exact model can solve: the first lane, some steps, every k-th block.
+    """A part of an instance that the exact model can solve: the fullest lane, its first steps, every k-th block.
 
     Capacity and weights shrink by the share of the live bytes that is kept, so that the part is as tight as the whole.
 
@@ -182,14 +182,18 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Inst
         Columns the exact model may have, about.
     """
     trace = instance.trace
-    steps = min(trace.n_steps, 24)
-    in_lane = np.flatnonzero((trace.lane == 0) & (trace.write_step < steps))
+    first = max(int(trace.write_step.min()), 0)
+    last = min(first + 24, trace.n_steps)
+    steps = last - first
+    alive = (trace.write_step < last) & (trace.free_step > first)
+    lane = int(np.bincount(trace.lane[alive]).argmax())
+    in_lane = np.flatnonzero(alive & (trace.lane == lane))
     # Two tier variables and two moves a block and slot.
     keep = max(4, most_columns // (4 * steps))
     chosen = np.zeros(trace.n_blocks, bool)
     chosen[in_lane[np.linspace(0, len(in_lane) - 1, min(keep, len(in_lane))).astype(int)]] = True
-    part = trace.window((0, steps), lanes=[0], blocks=chosen, name=f"{trace.name}, part")
-    live = instance.live_bytes[: steps * trace.n_lanes].mean()
+    part = trace.window((first, last), lanes=[lane], blocks=chosen, name=f"{trace.name}, part")
+    live = instance.live_bytes[first * trace.n_lanes : last * trace.n_lanes].mean()
     kept = part.summary()["peak_live_bytes"] / live
     fast = instance.capacity_bytes[0] * kept
     platform = instance.platform.with_capacity(max(fast, float(part.size_bytes.max())))

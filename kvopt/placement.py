@@ -163,9 +163,7 @@ class Placement:
         for tier, held, capacity in zip((fast, backing), (in_fast, in_backing), instance.capacity_bytes, strict=True):
             for slot in np.flatnonzero(held > capacity)[:most]:
                 block = self._last_entered(int(slot)) if tier == fast else None
-                found.append(
-                    Violation(ViolationKind.CAPACITY, tier, int(slot), block, float(held[slot] - capacity))
-                )
+                found.append(Violation(ViolationKind.CAPACITY, tier, int(slot), block, float(held[slot] - capacity)))
         return found
 
     def _last_entered(self, slot: int) -> int:

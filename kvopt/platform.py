@@ -108,7 +108,9 @@ class Platform:
             ("channels", [c.name for c in self.channels]),
         ):
             if len(set(names)) != len(names):
-                raise PlatformError(f"platform {self.name!r} {kind}", f"names repeat: {names}", "Give each its own name")
+                raise PlatformError(
+                    f"platform {self.name!r} {kind}", f"names repeat: {names}", "Give each its own name"
+                )
         if len(self.tiers) != 2:
             raise PlatformError(
                 f"platform {self.name!r} tiers",

@@ -252,7 +252,9 @@ def _freeze(trace: Trace, column: str, dtype: type) -> None:
         if bad.any():
             where = int(np.flatnonzero(bad)[0])
             raise TraceError(
-                column, f"entry {where} is {given[where]}, not a whole number", "Remove NaN and fractions from the column"
+                column,
+                f"entry {where} is {given[where]}, not a whole number",
+                "Remove NaN and fractions from the column",
             )
     elif given.dtype.kind not in "iub" and len(given):
         raise TraceError(column, f"has dtype {given.dtype}, not whole numbers", "Convert the column to integers")
@@ -331,7 +333,10 @@ def _check_runs(trace: Trace) -> None:
     ordered = np.ones(len(start), bool)
     ordered[1:] = (start[1:] >= stop[:-1]) | (block[1:] != block[:-1])
     _require(
-        ordered, "run_start", lambda k: f"{run(k)} overlaps the run before it", "Sort the runs and merge overlapping ones"
+        ordered,
+        "run_start",
+        lambda k: f"{run(k)} overlaps the run before it",
+        "Sort the runs and merge overlapping ones",
     )
 
 

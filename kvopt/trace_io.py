@@ -61,7 +61,9 @@ def load_trace(path: str | os.PathLike) -> Trace:
     missing = [c for c in _REQUIRED if c not in table.column_names]
     if missing:
         raise TraceError(
-            ", ".join(missing), f"missing from {path.name}", "The schema is described in kvopt.trace_io; names must match"
+            ", ".join(missing),
+            f"missing from {path.name}",
+            "The schema is described in kvopt.trace_io; names must match",
         )
     if table.num_rows == 0:
         raise TraceError("blocks", f"{path.name} has no rows", "A trace needs at least one block")
@@ -76,7 +78,9 @@ def _from_table(table, path: Path) -> Trace:
     if not np.array_equal(ptr, stop_ptr):
         raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
     free = _flat(table, "free_step") if "free_step" in table.column_names else None
-    last = max(int(stop.max(initial=1)), int(np.max(columns["write_step"])) + 1, int(free.max()) if free is not None else 1)
+    last = max(
+        int(stop.max(initial=1)), int(np.max(columns["write_step"])) + 1, int(free.max()) if free is not None else 1
+    )
     n_steps = meta.get("n_steps", last)
     return Trace(
         n_steps=n_steps,
@@ -100,7 +104,9 @@ def _metadata(table, path: Path) -> dict:
         meta = json.loads(raw)
         schema = meta["schema"]
     except (ValueError, KeyError, TypeError):
-        raise TraceError("metadata 'kvopt'", f"{path.name} holds no valid JSON there", "Write it with Trace.save") from None
+        raise TraceError(
+            "metadata 'kvopt'", f"{path.name} holds no valid JSON there", "Write it with Trace.save"
+        ) from None
     if schema != SCHEMA_VERSION:
         raise TraceError(
             "metadata 'kvopt'.schema",
@@ -180,7 +186,14 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
             use_dictionary=False,
             column_encoding={
                 name: "DELTA_BINARY_PACKED"
-                for name in ("lane", "size_bytes", "write_step", "free_step", "run_start.list.element", "run_stop.list.element")
+                for name in (
+                    "lane",
+                    "size_bytes",
+                    "write_step",
+                    "free_step",
+                    "run_start.list.element",
+                    "run_stop.list.element",
+                )
             },
         )
         os.replace(temporary, path)

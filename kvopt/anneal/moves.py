@@ -210,7 +210,12 @@ def improve_sweep(problem, state, order, rent):
     for i in order:
         _mark(problem, i, kind)
         _shift(problem, state, i, -1.0, kind, 1.0, none, none)
-        birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
+        birth, life, size, k = (
+            problem.birth[i],
+            problem.death[i] - problem.birth[i],
+            problem.size[i],
+            problem.size_class[i],
+        )
         cell = problem.cell[i] + birth
         v0, v1 = 0.0, 0.0
         for j in range(life):

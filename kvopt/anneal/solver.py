@@ -65,7 +65,9 @@ class Schedule:
             raise MethodError("sweeps", f"must be at least 1, got {self.sweeps}", "Give the number of sweeps")
         if not self.first >= self.last > 0:
             raise MethodError(
-                "temperature", f"must fall from first to last > 0, got {self.first} to {self.last}", "Swap or raise them"
+                "temperature",
+                f"must fall from first to last > 0, got {self.first} to {self.last}",
+                "Swap or raise them",
             )
 
     def temperature(self, sweep: int) -> float:
@@ -82,7 +84,11 @@ PORTFOLIO = (Schedule(), Schedule(first=0.1, rent_until=0.0), Schedule(first=1.0
 """Chains take these in turn. Which wins depends on the regime: the first where the backing tier's channel decides nearly
 all slots, the second where the channels balance and a block's exact gain is less than the price the dual puts on it; the
 third, hot enough to forget its start, on instances so small that a single block matters."""
-FROM_NOTHING = (Schedule(first=0.3, rent_until=0.0), Schedule(first=0.05, rent_until=0.0), Schedule(first=1.0, rent_until=0.0))
+FROM_NOTHING = (
+    Schedule(first=0.3, rent_until=0.0),
+    Schedule(first=0.05, rent_until=0.0),
+    Schedule(first=1.0, rent_until=0.0),
+)
 """The same without multipliers, where a chain must find its structure by heat alone."""
 _SMALL_CELLS = 200_000
 _MOST_RESTARTS = 24
@@ -239,7 +245,9 @@ def _start(
     return sample_placement(trellis, prices, tau, seed + number)
 
 
-def _run_chains(run: _Run, starts: list[Placement], seed: int, threads: int) -> tuple[list[tuple[float, Placement]], bool]:
+def _run_chains(
+    run: _Run, starts: list[Placement], seed: int, threads: int
+) -> tuple[list[tuple[float, Placement]], bool]:
     """(time, placement) of each chain that ended feasible, and whether Ctrl-C ended them."""
     interrupted = False
     with ThreadPoolExecutor(min(threads, len(starts))) as pool:

@@ -183,7 +183,13 @@ def add_block(problem, state, i, sign):
     load, held = state.load, state.held
     op = problem.op
     amount = sign * problem.size[i]
-    birth, death, cell, lanes, lane = problem.birth[i], problem.death[i], problem.cell[i], problem.n_lanes, problem.lane[i]
+    birth, death, cell, lanes, lane = (
+        problem.birth[i],
+        problem.death[i],
+        problem.cell[i],
+        problem.n_lanes,
+        problem.lane[i],
+    )
     n_channels = load.shape[1]
     if not problem.prefilled[i]:
         z = state.z[cell + birth]

@@ -126,7 +126,7 @@ def dual_bound(
     target_s : float, optional
         An achieved time; progress events report the gap to it.
     tolerance : float
-        Stop when a temperature improves the bound by less than this share.
+        Stop when two temperatures in a row each change the bound by less than this share.
     on_progress : callable, optional
     threads : int, optional
         The value does not depend on it.
@@ -174,7 +174,7 @@ def _climb(
     x = ascent.vector(start)
     x[: ascent.n_prices] = np.maximum(x[: ascent.n_prices], _LEAST_PRICE)
     unit = float(ascent.low.op_s_per_byte[1, BACKING, BACKING].max())
-    termination, quiet, before = Termination.FINISHED, 0, None
+    termination, quiet, last, before = Termination.FINISHED, 0, np.inf, None
     for stage in range(_STAGES):
         ascent.tau, ascent.latest = _FIRST_TAU * _TAU_FACTOR**stage * unit, x
         try:
@@ -194,7 +194,9 @@ def _climb(
             x, termination = ascent.latest, Termination.INTERRUPTED
         multipliers = ascent.certificate(x)
         value = ascent.hard(multipliers)
-        quiet = quiet + 1 if value < best[0] * (1 + tolerance) else 0
+        # Each halving of tau halves the loss, so what a stage has gained is about what is left to gain.
+        quiet = quiet + 1 if abs(value - last) <= tolerance * abs(value) else 0
+        last = value
         best = max(best, (value, multipliers), key=lambda pair: pair[0])
         tau = _FIRST_TAU * _TAU_FACTOR**stage
         event = Progress(

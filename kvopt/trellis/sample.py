@@ -13,7 +13,7 @@ from kvopt.placement import Placement
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
 from kvopt.trellis.rng import stream, uniform
-from kvopt.trellis.scaled import add, from_cost, product, share, slot_matrix
+from kvopt.trellis.scaled import add, from_cost, product, share, slot_matrices
 from kvopt.trellis.soft_tables import lane_tables
 
 
@@ -34,12 +34,12 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
     Placement
     """
     low = trellis.lowered
-    slot = prices.slot / tau_s_per_byte
+    slot_m, slot_e = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 
     def work(lane: int, blocks: LaneBlocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        table = lane_tables(slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _sample_lane(blocks, lane, low.n_lanes, table, slot, write, blocks.room, seed)
+        table = lane_tables(slot_m, slot_e, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        return _sample_lane(blocks, lane, low.n_lanes, table, slot_m, slot_e, write, blocks.room, seed)
 
     parts = trellis.for_each_lane(work)
     block, start, stop = (np.concatenate([part[k] for part in parts]) for k in range(3))
@@ -53,7 +53,7 @@ def _draw(a, ea, b, eb, rng):
 
 
 @njit(cache=True, nogil=True)
-def _sample_lane(blocks, lane, n_lanes, table, slot, write, room, seed):
+def _sample_lane(blocks, lane, n_lanes, table, slot_m, slot_e, write, room, seed):
     """Intervals in the fast tier, (block, start, stop), of one drawn path for each block of a lane."""
     matrix, exponent, closed, closed_exp, prefix, prefix_exp = table
     n_steps = matrix.shape[2]
@@ -69,7 +69,9 @@ def _sample_lane(blocks, lane, n_lanes, table, slot, write, room, seed):
         rng = stream(seed, blocks.block[i])
         first, last = blocks.first_step[i], blocks.last_step[i]
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
-        n, read_last = entries_of_life(first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices)
+        n, read_last = entries_of_life(
+            first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
+        )
         if blocks.prefilled[i]:
             v0, v1 = prefix[lane, 0], prefix[lane, 1]
             e0, e1 = prefix_exp[lane, 0], prefix_exp[lane, 1]
@@ -92,12 +94,22 @@ def _sample_lane(blocks, lane, n_lanes, table, slot, write, room, seed):
                 before[a, 0] * m[z], before_exp[a, 0] + e[z], before[a, 1] * m[2 + z], before_exp[a, 1] + e[2 + z], rng
             )
         for a in range(n):
-            _fill_entry(
-                kinds[a], levels[a], indices[a], ends[a], ends[a + 1], matrix, exponent, step_state, read, rng
-            )
+            _fill_entry(kinds[a], levels[a], indices[a], ends[a], ends[a + 1], matrix, exponent, step_state, read, rng)
         step_state[last], read[last] = ends[n], read_last
         birth = _fill_slots(
-            first, last, lane, n_lanes, step_state, read, slot, blocks.prefilled[i], prefix, prefix_exp, state, rng
+            first,
+            last,
+            lane,
+            n_lanes,
+            step_state,
+            read,
+            slot_m,
+            slot_e,
+            blocks.prefilled[i],
+            prefix,
+            prefix_exp,
+            state,
+            rng,
         )
         death = min((last + 1) * n_lanes + lane, n_steps * n_lanes)
         entered = -1
@@ -150,14 +162,15 @@ def _fill_entry(kind, level, index, z_left, z_right, matrix, exponent, step_stat
 
 
 @njit(cache=True, nogil=True)
-def _fill_slots(first, last, lane, n_lanes, step_state, read, slot, prefilled, prefix, prefix_exp, state, rng):
+def _fill_slots(
+    first, last, lane, n_lanes, step_state, read, slot_m, slot_e, prefilled, prefix, prefix_exp, state, rng
+):
     """States in every slot of a life, given those in its lane's own slots; returns the first slot of the life."""
-    m, e = np.empty(4), np.empty(4, np.int64)
     birth = first * n_lanes + lane
     if prefilled:
         z = step_state[first]
         for t in range(lane - 1, -1, -1):
-            slot_matrix(slot[0, t], m, e)
+            m, e = slot_m[0, t], slot_e[0, t]
             v, x = prefix[t], prefix_exp[t]
             z = _draw(v[0] * m[z], x[0] + e[z], v[1] * m[2 + z], x[1] + e[2 + z], rng)
             state[t] = z
@@ -172,20 +185,18 @@ def _fill_slots(first, last, lane, n_lanes, step_state, read, slot, prefilled, p
             continue
         z = step_state[n]
         # way[k]: from the own slot to slot own + k.
-        slot_matrix(slot[read[n], own], way[1], way_exp[1])
+        way[1], way_exp[1] = slot_m[read[n], own], slot_e[read[n], own]
         for k in range(2, stop - own):
-            slot_matrix(slot[0, own + k - 1], m, e)
+            m, e = slot_m[0, own + k - 1], slot_e[0, own + k - 1]
             product(way[k - 1], way_exp[k - 1], m, e, way[k], way_exp[k])
         for t in range(stop - 1, own, -1):
             k = t - own
-            slot_matrix(slot[0, t], m, e)
+            m, e = slot_m[0, t], slot_e[0, t]
             w, x = way[k], way_exp[k]
             if n == last and t == stop - 1:  # Nothing follows: stay, whatever the state.
                 to0, to1 = 0, 3
             else:
                 after = state[t + 1] if t < stop - 1 else step_state[n + 1]
                 to0, to1 = after, 2 + after
-            state[t] = _draw(
-                w[2 * z] * m[to0], x[2 * z] + e[to0], w[2 * z + 1] * m[to1], x[2 * z + 1] + e[to1], rng
-            )
+            state[t] = _draw(w[2 * z] * m[to0], x[2 * z] + e[to0], w[2 * z + 1] * m[to1], x[2 * z + 1] + e[to1], rng)
     return birth

@@ -61,11 +61,24 @@ def share(a, ea, b, eb):
     return 1.0 / (1.0 + b / a * power(eb - ea)) if eb - ea < _RANGE else 0.0
 
 
-@njit(cache=True, nogil=True, inline="always")
-def slot_matrix(cost, m, e):
-    """Probabilities of one slot from its four costs in units of tau."""
-    for q in range(4):
-        m[q], e[q] = from_cost(cost[q])
+@njit(cache=True, nogil=True)
+def slot_matrices(slot):
+    """Probabilities of all slots from their costs in units of tau.
+
+    Parameters
+    ----------
+    slot : float64[2, T, 4]
+
+    Returns
+    -------
+    float64[2, T, 4], int64[2, T, 4]
+    """
+    mantissa, exponent = np.empty(slot.shape), np.empty(slot.shape, np.int64)
+    for r in range(2):
+        for t in range(slot.shape[1]):
+            for q in range(4):
+                mantissa[r, t, q], exponent[r, t, q] = from_cost(slot[r, t, q])
+    return mantissa, exponent
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -9,7 +9,7 @@ from numba import njit
 
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
-from kvopt.trellis.scaled import add, from_cost, share, to_cost
+from kvopt.trellis.scaled import add, from_cost, share, slot_matrices, to_cost
 from kvopt.trellis.soft_tables import lane_tables, spread
 
 
@@ -44,14 +44,14 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
         Temperature per byte, greater than 0.
     """
     low = trellis.lowered
-    slot = prices.slot / tau_s_per_byte
+    slot_m, slot_e = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 
     def work(lane: int, blocks: LaneBlocks):
-        table = lane_tables(slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        table = lane_tables(slot_m, slot_e, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
         flows = _forward_backward(blocks, lane, low.n_lanes, table, write, blocks.room)
         slot_bytes = np.zeros((2, low.n_slots, 4))
-        spread(slot, lane, low.n_lanes, table, flows, slot_bytes)
+        spread(slot_m, slot_e, lane, low.n_lanes, table, flows, slot_bytes)
         return flows[0], slot_bytes, flows[4]
 
     value = np.empty(low.n_blocks)
@@ -89,7 +89,9 @@ def _forward_backward(blocks, lane, n_lanes, table, write, room):
         size = blocks.size_bytes[i]
         first, last = blocks.first_step[i], blocks.last_step[i]
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
-        n, read_last = entries_of_life(first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices)
+        n, read_last = entries_of_life(
+            first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
+        )
         if blocks.prefilled[i]:
             v0, v1 = prefix[lane, 0], prefix[lane, 1]
             e0, e1 = prefix_exp[lane, 0], prefix_exp[lane, 1]

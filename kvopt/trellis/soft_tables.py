@@ -8,17 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kvopt.trellis.scaled import add, product, product_back, share, slot_matrix
+from kvopt.trellis.scaled import add, product, product_back, share
 
 
 @njit(cache=True, nogil=True)
-def lane_tables(slot, lane, n_lanes, n_steps, levels):
+def lane_tables(slot_m, slot_e, lane, n_lanes, n_steps, levels):
     """Range table, closed last steps and the way from slot 0 to the lane's first slot.
 
     Parameters
     ----------
-    slot : float64[2, T, 4]
-        Costs in units of tau.
+    slot_m, slot_e : float64[2, T, 4], int64[2, T, 4]
+        As :func:`kvopt.trellis.scaled.slot_matrices` returns them.
 
     Returns
     -------
@@ -31,15 +31,14 @@ def lane_tables(slot, lane, n_lanes, n_steps, levels):
     n_slots = n_steps * n_lanes
     matrix, exponent = np.empty((2, levels, n_steps, 4)), np.empty((2, levels, n_steps, 4), np.int64)
     closed, closed_exp = np.empty((2, n_steps, 2)), np.empty((2, n_steps, 2), np.int64)
-    own_m, own_e = np.empty(4), np.empty(4, np.int64)
     chain, chain_exp = np.empty((n_lanes, 4)), np.empty((n_lanes, 4), np.int64)
     end, end_exp = np.empty(2), np.empty(2, np.int64)
     for n in range(n_steps):
         own = n * n_lanes + lane
         stop = min(own + n_lanes, n_slots)
-        idle_chain(slot, own + 1, stop, chain, chain_exp, end, end_exp)
+        idle_chain(slot_m, slot_e, own + 1, stop, chain, chain_exp, end, end_exp)
         for r in range(2):
-            slot_matrix(slot[r, own], own_m, own_e)
+            own_m, own_e = slot_m[r, own], slot_e[r, own]
             if stop == own + 1:
                 matrix[r, 0, n], exponent[r, 0, n] = own_m, own_e
                 for z in range(2):
@@ -56,7 +55,7 @@ def lane_tables(slot, lane, n_lanes, n_steps, levels):
         _fill_levels(matrix[r], exponent[r])
     prefix, prefix_exp = np.ones((lane + 1, 2)), np.zeros((lane + 1, 2), np.int64)
     for t in range(lane):
-        slot_matrix(slot[0, t], own_m, own_e)
+        own_m, own_e = slot_m[0, t], slot_e[0, t]
         v, e = prefix[t], prefix_exp[t]
         for z in range(2):
             prefix[t + 1, z], prefix_exp[t + 1, z] = add(
@@ -66,11 +65,10 @@ def lane_tables(slot, lane, n_lanes, n_steps, levels):
 
 
 @njit(cache=True, nogil=True)
-def idle_chain(slot, start, stop, chain, chain_exp, end, end_exp):
+def idle_chain(slot_m, slot_e, start, stop, chain, chain_exp, end, end_exp):
     """Products of the idle slots start..t in chain[t - start + 1], and the closed end from ``start`` on in ``end``."""
-    step, step_exp = np.empty(4), np.empty(4, np.int64)
     for t in range(start, stop):
-        slot_matrix(slot[0, t], step, step_exp)
+        step, step_exp = slot_m[0, t], slot_e[0, t]
         j = t - start
         if j == 0:
             chain[1], chain_exp[1] = step, step_exp
@@ -84,7 +82,10 @@ def idle_chain(slot, start, stop, chain, chain_exp, end, end_exp):
             else:
                 a, b = 2 * z, 2 * z + 1
                 end[z], end_exp[z] = add(
-                    chain[j, a] * step[0], chain_exp[j, a] + step_exp[0], chain[j, b] * step[3], chain_exp[j, b] + step_exp[3]
+                    chain[j, a] * step[0],
+                    chain_exp[j, a] + step_exp[0],
+                    chain[j, b] * step[3],
+                    chain_exp[j, b] + step_exp[3],
                 )
 
 
@@ -105,12 +106,13 @@ def _fill_levels(matrix, exponent):
 
 
 @njit(cache=True, nogil=True)
-def spread(slot, lane, n_lanes, table, flows, slot_bytes):
+def spread(slot_m, slot_e, lane, n_lanes, table, flows, slot_bytes):
     """Reverse pass: bring the flow through the table's entries to the slots.
 
     Parameters
     ----------
-    slot : float64[2, T, 4]
+    slot_m, slot_e, lane, n_lanes
+        As for :func:`lane_tables`.
     table, flows
         As :func:`lane_tables` and ``soft._forward_backward`` return them; ``flows`` is used up.
     slot_bytes : float64[2, T, 4]
@@ -122,7 +124,6 @@ def spread(slot, lane, n_lanes, table, flows, slot_bytes):
     n_slots = n_steps * n_lanes
     for r in range(2):
         _spread_levels(matrix[r], exponent[r], flow[r])
-    own_m, own_e = np.empty(4), np.empty(4, np.int64)
     chain, chain_exp = np.empty((n_lanes, 4)), np.empty((n_lanes, 4), np.int64)
     end, end_exp = np.empty(2), np.empty(2, np.int64)
     flow_after, flow_end = np.empty(4), np.empty(2)
@@ -135,12 +136,12 @@ def spread(slot, lane, n_lanes, table, flows, slot_bytes):
                 slot_bytes[r, own, 0] += closed_flow[r, n, 0]
                 slot_bytes[r, own, 3] += closed_flow[r, n, 1]
             continue
-        idle_chain(slot, own + 1, stop, chain, chain_exp, end, end_exp)
+        idle_chain(slot_m, slot_e, own + 1, stop, chain, chain_exp, end, end_exp)
         k = stop - own - 1
         flow_after[:] = 0.0
         flow_end[:] = 0.0
         for r in range(2):
-            slot_matrix(slot[r, own], own_m, own_e)
+            own_m, own_e = slot_m[r, own], slot_e[r, own]
             product_back(own_m, own_e, chain[k], chain_exp[k], flow[r, 0, n], slot_bytes[r, own], flow_after)
             for z in range(2):
                 a, b = 2 * z, 2 * z + 1
@@ -151,8 +152,8 @@ def spread(slot, lane, n_lanes, table, flows, slot_bytes):
                 slot_bytes[r, own, b] += closed_flow[r, n, z] - first
                 flow_end[0] += first
                 flow_end[1] += closed_flow[r, n, z] - first
-        _spread_chain(slot, own + 1, stop, chain, chain_exp, flow_after, flow_end, slot_bytes)
-    _spread_prefix(slot, lane, prefix, prefix_exp, prefix_flow, slot_bytes)
+        _spread_chain(slot_m, slot_e, own + 1, stop, chain, chain_exp, flow_after, flow_end, slot_bytes)
+    _spread_prefix(slot_m, slot_e, lane, prefix, prefix_exp, prefix_flow, slot_bytes)
 
 
 @njit(cache=True, nogil=True)
@@ -173,13 +174,12 @@ def _spread_levels(matrix, exponent, flow):
 
 
 @njit(cache=True, nogil=True)
-def _spread_chain(slot, start, stop, chain, chain_exp, flow_after, flow_end, slot_bytes):
+def _spread_chain(slot_m, slot_e, start, stop, chain, chain_exp, flow_after, flow_end, slot_bytes):
     """Reverse of :func:`idle_chain`: flow through its product and through its closed end, to the idle slots."""
-    step, step_exp = np.empty(4), np.empty(4, np.int64)
     flow, before = flow_after.copy(), np.empty(4)
     for t in range(stop - 1, start - 1, -1):
         j = t - start
-        slot_matrix(slot[0, t], step, step_exp)
+        step, step_exp = slot_m[0, t], slot_e[0, t]
         if j == 0:
             slot_bytes[0, t] += flow
             if t == stop - 1:
@@ -193,7 +193,10 @@ def _spread_chain(slot, start, stop, chain, chain_exp, flow_after, flow_end, slo
             for z in range(2):
                 a, b = 2 * z, 2 * z + 1
                 first = flow_end[z] * share(
-                    chain[j, a] * step[0], chain_exp[j, a] + step_exp[0], chain[j, b] * step[3], chain_exp[j, b] + step_exp[3]
+                    chain[j, a] * step[0],
+                    chain_exp[j, a] + step_exp[0],
+                    chain[j, b] * step[3],
+                    chain_exp[j, b] + step_exp[3],
                 )
                 before[a] += first
                 before[b] += flow_end[z] - first
@@ -203,12 +206,11 @@ def _spread_chain(slot, start, stop, chain, chain_exp, flow_after, flow_end, slo
 
 
 @njit(cache=True, nogil=True)
-def _spread_prefix(slot, lane, prefix, prefix_exp, prefix_flow, slot_bytes):
+def _spread_prefix(slot_m, slot_e, lane, prefix, prefix_exp, prefix_flow, slot_bytes):
     """Flow of the blocks that are there since slot 0, through the idle slots before the lane's first."""
-    m, e = np.empty(4), np.empty(4, np.int64)
     into = prefix_flow.copy()
     for t in range(lane - 1, -1, -1):
-        slot_matrix(slot[0, t], m, e)
+        m, e = slot_m[0, t], slot_e[0, t]
         v, x = prefix[t], prefix_exp[t]
         out0, out1 = 0.0, 0.0
         for z in range(2):

@@ -59,7 +59,9 @@ def test_deltas_add_up_to_a_full_recomputation(seed):
         up = state.up.copy()
         rebuild(problem, state)
         np.testing.assert_allclose(up, state.up, atol=1e-9 * unit)
-        assert total_time(state) == pytest.approx(evaluate(instance, to_placement(problem, state.z)).latency_s, rel=1e-9)
+        assert total_time(state) == pytest.approx(
+            evaluate(instance, to_placement(problem, state.z)).latency_s, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -100,9 +102,7 @@ def test_one_sweep_makes_an_overfull_chain_feasible(seed):
     instance, problem, _ = chain(seed, feasible=False)
     if not (problem.least_fast < 0).all():
         pytest.skip("the backing tier is limited, too")
-    everything = Placement.from_intervals(
-        len(problem.size), np.arange(len(problem.size)), problem.birth, problem.death
-    )
+    everything = Placement.from_intervals(len(problem.size), np.arange(len(problem.size)), problem.birth, problem.death)
     order = np.arange(len(problem.size))
     for sweep in ("draw", "improve"):
         state = make_state(problem, everything)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kvopt.anneal.state import add_block, excess_bytes, make_problem, make_state, refresh, slot_time, to_placement, total_time
+from kvopt.anneal.state import (
+    add_block,
+    excess_bytes,
+    make_problem,
+    make_state,
+    refresh,
+    slot_time,
+    to_placement,
+    total_time,
+)
 from kvopt.evaluate import evaluate
 from kvopt.lowering import lower
 from kvopt.placement import Placement

@@ -25,7 +25,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rules = Rules(arguments.copies, arguments.moves)
     dual_bound(regime("knee", 2_000, rules=rules), time_limit_s=5.0)
-    print(f"{'regime':14} {'columns':>8} {'LP value':>12} {'LP s (ipm, simplex)':>22} {'dual':>12} {'dual s':>7} {'below LP':>9} {'faster':>8}")
+    print(
+        f"{'regime':14} {'columns':>8} {'LP value':>12} {'LP s (ipm, simplex)':>22} {'dual':>12} {'dual s':>7} {'below LP':>9} {'faster':>8}"
+    )
     for columns in arguments.columns:
         for name in HBM_SHARES:
             instance = regime(name, columns, rules=rules)

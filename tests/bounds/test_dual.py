@@ -80,15 +80,14 @@ def test_starting_from_a_certificate_never_ends_below_it(drifted):
 
 
 def test_nothing_read_is_bounded_by_zero():
-    trace = kvopt.Trace.from_accesses(
-        [], [], n_steps=2, n_lanes=1, lane=[0], size_bytes=[8], write_step=[-1]
-    )
+    trace = kvopt.Trace.from_accesses([], [], n_steps=2, n_lanes=1, lane=[0], size_bytes=[8], write_step=[-1])
     instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200"))
     assert dual_bound(instance).value_s == 0.0
 
 
 def test_more_capacity_never_raises_the_bound(drifted):
     values = [
-        dual_bound(replace(drifted).with_hbm_bytes(share * drifted.capacity_bytes[0])).value_s for share in (0.5, 1.0, 2.0)
+        dual_bound(replace(drifted).with_hbm_bytes(share * drifted.capacity_bytes[0])).value_s
+        for share in (0.5, 1.0, 2.0)
     ]
     assert values[0] >= values[1] * (1 - 1e-3) >= values[2] * (1 - 2e-3)

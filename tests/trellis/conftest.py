@@ -14,9 +14,7 @@ def long_instance(request) -> Instance:
     rng = np.random.default_rng(7)
     n_blocks, n_steps, n_lanes = 40, 130, request.param
     write_step = np.where(rng.random(n_blocks) < 0.5, -1, rng.integers(0, n_steps, n_blocks))
-    free_step = np.where(
-        rng.random(n_blocks) < 0.5, n_steps, rng.integers(np.maximum(write_step, 0) + 1, n_steps + 1)
-    )
+    free_step = np.where(rng.random(n_blocks) < 0.5, n_steps, rng.integers(np.maximum(write_step, 0) + 1, n_steps + 1))
     block, step = rng.integers(0, n_blocks, 2000), rng.integers(0, n_steps, 2000)
     real = (step >= write_step[block]) & (step < free_step[block])
     trace = Trace.from_accesses(

@@ -42,7 +42,9 @@ def test_gradient_is_the_derivative():
         rng = np.random.default_rng(seed)
         direction, step = rng.random(prices.slot.shape), 1e-5 * unit
         ends = [
-            soft_minimum(trellis, type(prices)(prices.slot + sign * step * direction, prices.write, 0.0), tau).value.sum()
+            soft_minimum(
+                trellis, type(prices)(prices.slot + sign * step * direction, prices.write, 0.0), tau
+            ).value.sum()
             for sign in (1, -1)
         ]
         assert (ends[0] - ends[1]) / (2 * step) == pytest.approx((soft.slot_bytes * direction).sum(), rel=1e-7)
