@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("static-oldest", "static-hottest", "lru", "belady", "look-ahead", "anneal", "exact")
 BASELINE = "static-oldest"
+_EXACT_STEPS = 24
 _EXACT_COLUMNS = 12_000
 """Above this many columns "exact" is run on a sub-instance, and the table says so."""
 
@@ -159,6 +160,7 @@ def compare(
         try:
             if name == "exact" and _too_large(instance):
                 sub = _compare_sub(instance, time_limit, seed, progress_of(name))
+                stopped = any(r.termination is Termination.INTERRUPTED for r in sub.results.values())
                 continue
             limit = time_limit if name in ("anneal", "exact") else None
             results[name] = solve(
@@ -170,7 +172,7 @@ def compare(
     return Comparison(instance, certified, ideal, results, sub, seed, stopped)
 
 
-def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Instance:
+def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: int = _EXACT_STEPS) -> Instance:
     """A part of an instance that the exact model can solve: the fullest lane, its first steps, every k-th block.
 
     Capacity and weights shrink by the share of the live bytes that is kept, so that the part is as tight as the whole.
@@ -180,10 +182,12 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS) -> Inst
     instance : Instance
     most_columns : int
         Columns the exact model may have, about.
+    steps : int
+        Steps of the part.
     """
     trace = instance.trace
     first = max(int(trace.write_step.min()), 0)
-    last = min(first + 24, trace.n_steps)
+    last = min(first + steps, trace.n_steps)
     steps = last - first
     alive = (trace.write_step < last) & (trace.free_step > first)
     lane = int(np.bincount(trace.lane[alive]).argmax())

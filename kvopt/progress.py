@@ -29,13 +29,15 @@ def display(first: str, stream: TextIO | None = None) -> Display:
     Parameters
     ----------
     first : str
-        What begins at once; it may be long before it reports by itself.
+        What begins at once: a terminal shows it, since it may be long before it reports by itself.
     stream : text stream, optional
     """
     stream = stream or sys.stderr
-    chosen = LiveTable(stream) if stream.isatty() else PlainLines(stream)
-    chosen(first, Progress(0.0, detail="starting"))
-    return chosen
+    if not stream.isatty():
+        return PlainLines(stream)
+    table = LiveTable(stream)
+    table(first, Progress(0.0, detail="starting"))
+    return table
 
 
 class PlainLines(AbstractContextManager):

@@ -17,8 +17,7 @@ from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Role, Termination
 
 PYOMO_COLUMNS = 5_000
-"""Up to this size "auto" takes the Pyomo model, which it builds within a tenth of a second or two; see
-``tests/benchmarks/bench_exact.py``."""
+"""Up to this size "auto" takes the Pyomo model, built in about 0.1 s; ``tests/benchmarks/bench_exact.py`` measures."""
 
 _PROVED_GAP = 1e-7
 """Between the time achieved and HiGHS's bound: a relative gap that is tolerance, not doubt."""
@@ -100,7 +99,7 @@ def solve_exact(
 def lp_bound(
     instance: Instance,
     *,
-    solver: LpSolver | str = LpSolver.IPM,
+    solver: LpSolver | str = LpSolver.SIMPLEX,
     time_limit_s: float | None = None,
     seed: int = 0,
 ) -> Bound | None:
@@ -110,7 +109,7 @@ def lp_bound(
     ----------
     instance : Instance
     solver : LpSolver or str
-        "simplex" or "ipm"; the latter ends in a crossover to a vertex.
+        "simplex" or "ipm"; the latter ends in a crossover to a vertex, and was slower at every size tried.
     time_limit_s : float, optional
     seed : int
 

@@ -42,7 +42,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=60.0, help="training time in minutes (default: 60)")
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default: 1)")
     parser.add_argument("--temperature", type=float, default=0.8, help="of the sampling (default: 0.8)")
-    parser.add_argument("--share", type=float, default=0.4, help="share of present tokens that is read (default: 0.4)")
+    parser.add_argument("--share", type=float, default=0.2, help="share of present tokens that is read (default: 0.2)")
     parser.add_argument("--prompt-file", default="unittest/util.py", help="held-out file whose beginning is the prompt")
     return parser
 
