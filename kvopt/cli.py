@@ -79,7 +79,7 @@ def _instance_options(command):
 
 _json_option = click.option("--json", "json_path", type=Path, help="Write the result as JSON; - for standard output.")
 _time_option = click.option(
-    "--time-limit", type=AMOUNT, default=20.0, show_default=True, help="Seconds for the bound and for each engine."
+    "--time-limit", type=AMOUNT, default=15.0, show_default=True, help="Seconds for the bound and for each engine."
 )
 _seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 

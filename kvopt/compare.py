@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("static-oldest", "static-hottest", "lru", "belady", "look-ahead", "anneal", "exact")
 BASELINE = "static-oldest"
-_EXACT_STEPS = 24
-_EXACT_COLUMNS = 12_000
+_EXACT_STEPS = 8
+_EXACT_COLUMNS = 10_000
 """Above this many columns "exact" is run on a sub-instance, and the table says so."""
 
 OnMethodProgress = Callable[[str, Progress], None]
@@ -122,7 +122,7 @@ def compare(
     instance: Instance,
     methods: Sequence[str] = DEFAULT_METHODS,
     *,
-    time_limit: float | None = 20.0,
+    time_limit: float | None = 15.0,
     seed: int = 0,
     on_progress: OnMethodProgress | None = None,
 ) -> Comparison:

@@ -32,7 +32,8 @@ class Trace:
     Parameters
     ----------
     n_steps, n_lanes : int
-        Steps n = 0..n_steps-1 and lanes l = 0..n_lanes-1. Slot t = n * n_lanes + l is the attention of lane l in step n.
+        Steps n = 0..n_steps-1 and lanes l = 0..n_lanes-1. Slot t = n * n_lanes + l is the attention of lane l in step
+        n.
     lane : int32[B]
         The lane of each block.
     size_bytes : int64[B]

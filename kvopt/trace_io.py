@@ -30,6 +30,14 @@ from kvopt.errors import TraceError
 from kvopt.trace import Trace
 
 SCHEMA_VERSION = 1
+_DELTA_CODED = (
+    "lane",
+    "size_bytes",
+    "write_step",
+    "free_step",
+    "run_start.list.element",
+    "run_stop.list.element",
+)
 _REQUIRED = ("lane", "size_bytes", "write_step", "run_start", "run_stop")
 
 
@@ -78,13 +86,11 @@ def _from_table(table, path: Path) -> Trace:
     if not np.array_equal(ptr, stop_ptr):
         raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
     free = _flat(table, "free_step") if "free_step" in table.column_names else None
-    last = max(
-        int(stop.max(initial=1)), int(np.max(columns["write_step"])) + 1, int(free.max()) if free is not None else 1
-    )
-    n_steps = meta.get("n_steps", last)
+    values = [columns["write_step"].astype(float) + 1, stop, *([] if free is None else [free])]
+    n_steps = meta.get("n_steps") or _least_holding(values)
     return Trace(
         n_steps=n_steps,
-        n_lanes=meta.get("n_lanes", int(np.max(columns["lane"])) + 1),
+        n_lanes=meta.get("n_lanes") or _least_holding([columns["lane"].astype(float) + 1]),
         **columns,
         free_step=np.full(table.num_rows, n_steps) if free is None else free,
         run_ptr=ptr,
@@ -94,6 +100,12 @@ def _from_table(table, path: Path) -> Trace:
         step_unit=meta.get("step_unit", "token"),
         provenance=meta.get("provenance", {}),
     )
+
+
+def _least_holding(values: list[np.ndarray]) -> int:
+    """The largest of the values, at least 1. What is not finite is left for :class:`Trace` to name."""
+    largest = max((float(v[np.isfinite(v)].max(initial=1.0)) for v in values), default=1.0)
+    return max(int(largest), 1)
 
 
 def _metadata(table, path: Path) -> dict:
@@ -123,7 +135,10 @@ def _flat(table, column: str) -> np.ndarray:
     data = table.column(column).combine_chunks()
     if data.null_count:
         raise TraceError(column, f"has {data.null_count} missing values", "Fill or drop those rows")
-    return data.to_numpy(zero_copy_only=False)
+    array = data.to_numpy(zero_copy_only=False)
+    if array.dtype.kind not in "iuf":
+        raise TraceError(column, f"has type {data.type}, not whole numbers", "Convert the column to integers")
+    return array
 
 
 def _lists(table, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -138,6 +153,8 @@ def _lists(table, column: str) -> tuple[np.ndarray, np.ndarray]:
     values = data.flatten()
     if values.null_count:
         raise TraceError(column, f"has {values.null_count} missing values in its lists", "Remove them")
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise TraceError(column, f"lists hold {values.type}, not whole numbers", "Convert them to integers")
     offsets = data.offsets.to_numpy().astype(np.int64)
     return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
 
@@ -184,17 +201,7 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
             compression="zstd",
             compression_level=12,
             use_dictionary=False,
-            column_encoding={
-                name: "DELTA_BINARY_PACKED"
-                for name in (
-                    "lane",
-                    "size_bytes",
-                    "write_step",
-                    "free_step",
-                    "run_start.list.element",
-                    "run_stop.list.element",
-                )
-            },
+            column_encoding=dict.fromkeys(_DELTA_CODED, "DELTA_BINARY_PACKED"),
         )
         os.replace(temporary, path)
     except OSError as error:

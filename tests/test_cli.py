@@ -216,7 +216,6 @@ def test_bad_traces_are_refused(columns, field, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.parquet", "out.json"]
 
 
-@pytest.mark.xfail(reason="kvopt.trace_io guesses n_steps and n_lanes before it checks the columns", strict=False)
 @pytest.mark.parametrize("column", ["lane", "write_step", "free_step", "run_stop"])
 def test_nan_in_columns_that_sizes_are_guessed_from(column, tmp_path):
     path = tmp_path / "bad.parquet"

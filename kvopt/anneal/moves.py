@@ -1,12 +1,13 @@
 """Moves of the annealer: one block's whole path, drawn at a temperature or optimised; and the textbook single flip.
 
-*Whole-path resampling* takes a block out, prices every slot of its life by the exact change of the slot's time, and draws
-its path from the Boltzmann distribution of those changes by forward filtering and backward sampling: a heat-bath move over
-2^(life) neighbours at once, never rejected. At temperature 0 the same recursion in (min, +) gives the block's best path.
+*Whole-path resampling* takes a block out, prices every slot of its life by the exact change of the slot's time, and
+draws its path from the Boltzmann distribution of those changes by forward filtering and backward sampling: a
+heat-bath move over 2^(life) neighbours at once, never rejected. At temperature 0 the same recursion in (min, +) gives
+the block's best path.
 
-Capacity is hard: a state that would overfill a tier in a slot has weight 0, so a chain that starts overfull is feasible after
-one sweep. Early on, a rent on the fast tier (the dual's capacity prices, faded out as the chain cools) keeps room free for
-blocks that need it more.
+Capacity is hard: a state that would overfill a tier in a slot has weight 0, so a chain that starts overfull is
+feasible after one sweep. Early on, a rent on the fast tier (the dual's capacity prices, faded out as the chain cools)
+keeps room free for blocks that need it more.
 """
 
 from __future__ import annotations

@@ -81,9 +81,9 @@ class Schedule:
 
 
 PORTFOLIO = (Schedule(), Schedule(first=0.1, rent_until=0.0), Schedule(first=1.0, rent_until=0.0))
-"""Chains take these in turn. Which wins depends on the regime: the first where the backing tier's channel decides nearly
-all slots, the second where the channels balance and a block's exact gain is less than the price the dual puts on it; the
-third, hot enough to forget its start, on instances so small that a single block matters."""
+"""Chains take these in turn. Which wins depends on the regime: the first where the backing tier's channel decides
+nearly all slots, the second where the channels balance and a block's exact gain is less than the price the dual puts
+on it; the third, hot enough to forget its start, on instances so small that a single block matters."""
 FROM_NOTHING = (
     Schedule(first=0.3, rent_until=0.0),
     Schedule(first=0.05, rent_until=0.0),
@@ -156,7 +156,8 @@ def solve_anneal(
     ----------
     instance : Instance
     time_limit_s : float, optional
-        The best so far is kept when it is over, or at Ctrl-C. Results depend on the machine only when it cuts a run short.
+        The best so far is kept when it is over, or at Ctrl-C. Results depend on the machine only when it cuts a run
+        short.
     seed : int
     start : Placement, optional
         Where every chain starts; else a sample of the dual if there are ``multipliers``, else everything in the
@@ -170,7 +171,8 @@ def solve_anneal(
     move : Move or str
         "path", or "flip" for comparison: it does without the final descent by paths, too.
     restarts : int, optional
-        Independent chains, the best of which counts; by default 2, and more on small instances, where they cost nothing.
+        Independent chains, the best of which counts; by default 2, and more on small instances, where they cost
+        nothing.
     threads : int, optional
         Chains run side by side; the result does not depend on it.
     on_progress : callable, optional

@@ -47,7 +47,8 @@ class Problem(NamedTuple):
     most_fast: float
     """Capacity of the fast tier."""
     least_fast: np.ndarray
-    """float64[T]: bytes that must be in the fast tier because the backing tier cannot hold them; often minus infinity."""
+    """float64[T]: bytes that must be in the fast tier because the backing tier cannot hold them; often minus
+    infinity."""
     cell: np.ndarray
     """int64[B]: position in ``State.z`` of the block's state in slot 0, if it lived then."""
     size_class: np.ndarray

@@ -1,12 +1,13 @@
 r"""Re-evaluating a dual certificate by a slow, independent path.
 
-For multipliers lambda[c, t] >= 0 with sum_c lambda[c, t] <= 1, and mu[k, t] >= 0, weak duality gives for every feasible placement
+For multipliers lambda[c, t] >= 0 with sum_c lambda[c, t] <= 1, and mu[k, t] >= 0, weak duality gives for every
+feasible placement
 
     sum_t max_c load[c, t] / B_c  >=  D(lambda, mu)
         = sum_{c,t} lambda base / B  -  sum_{k,t} mu C_k  +  sum_i s_i * (cheapest path of block i at these prices).
 
-This module computes D slot by slot with numpy, all blocks at once, straight from trace and platform. It imports no engine
-and no kernel; it shares with them only the mathematics.
+This module computes D slot by slot with numpy, all blocks at once, straight from trace and platform. It imports no
+engine and no kernel; it shares with them only the mathematics.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, 
 def _cheapest_paths(
     instance: Instance, rho: np.ndarray, omega: np.ndarray, sigma: np.ndarray, mu: np.ndarray
 ) -> np.ndarray:
-    """float64[B]: cheapest path of each block in seconds, at prices float64[T, K] per byte and rent mu float64[K, T]."""
+    """float64[B]: cheapest path of each block in seconds, at prices float64[T, K] per byte and rent mu float64[K,
+    T]."""
     trace = instance.trace
     rent = (mu[0] + mu[1], mu[1]) if instance.rules.inclusive else (mu[0], mu[1])
     cheapest = np.empty(trace.n_blocks)

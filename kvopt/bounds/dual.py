@@ -1,15 +1,16 @@
 r"""The certified bound: Lagrangian dual, ascended through its entropic smoothing.
 
-With a price lambda[c, t] on each channel in each slot (0 or more, summing to 1: the max is the largest such average) and a
-price mu[k, t] >= 0 on each byte of capacity, every block chooses its own cheapest path, and
+With a price lambda[c, t] on each channel in each slot (0 or more, summing to 1: the max is the largest such average)
+and a price mu[k, t] >= 0 on each byte of capacity, every block chooses its own cheapest path, and
 
     D(lambda, mu) = sum lambda base - sum mu C + sum_i s_i * (cheapest path of i)  <=  optimum.
 
 D is concave and piecewise linear. At a temperature tau > 0 the soft minimum in place of the minimum gives a smooth
-D_tau <= D whose gradient is the expected load and the expected excess over capacity, so L-BFGS-B climbs it; tau falls by a
-fixed factor from stage to stage, and each stage ends with an evaluation at tau = 0, which is what counts.
+D_tau <= D whose gradient is the expected load and the expected excess over capacity, so L-BFGS-B climbs it; tau falls
+by a fixed factor from stage to stage, and each stage ends with an evaluation at tau = 0, which is what counts.
 
-lambda is written as nu / sum(nu) with nu >= 0, so that box constraints are all the solver sees and prices can be exactly 0.
+lambda is written as nu / sum(nu) with nu >= 0, so that box constraints are all the solver sees and prices can be
+exactly 0.
 """
 
 from __future__ import annotations
@@ -138,8 +139,8 @@ def dual_bound(
 
     References
     ----------
-    Everett (1963), generalized Lagrange multipliers; Nesterov (2005), smooth minimization of non-smooth functions; Zhu, Byrd,
-    Lu and Nocedal (1997), L-BFGS-B.
+    Everett (1963), generalized Lagrange multipliers; Nesterov (2005), smooth minimization of non-smooth functions;
+    Zhu, Byrd, Lu and Nocedal (1997), L-BFGS-B.
     """
     began = time.perf_counter()
     low = lower(instance)
@@ -166,7 +167,8 @@ def _climb(
     on_progress: OnProgress | None,
     began: float,
 ) -> tuple[tuple[float, Certificate], Termination, tuple[Progress, ...]]:
-    """Stages of falling temperature, each from where the last two point; returns the best hard value and its multipliers."""
+    """Stages of falling temperature, each from where the last two point; returns the best hard value and its
+    multipliers."""
     from scipy.optimize import minimize
 
     best = (ascent.hard(start), start)
@@ -217,7 +219,8 @@ def _climb(
 def _predicted(x: np.ndarray, before: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Where the next temperature's maximum should lie, and the present one.
 
-    The maximiser moves about in proportion to tau: having come from x(2 tau) to x(tau), it has half that way to x(tau / 2).
+    The maximiser moves about in proportion to tau: having come from x(2 tau) to x(tau), it has half that way to x(tau
+    / 2).
     """
     if before is None:
         return x, x

@@ -5,8 +5,8 @@ engines read the same trellis at a temperature tau:
 
 - **hard minimum**, tau = 0: the block's term of the dual bound, and its cheapest path (:func:`hard_minimum`,
   :func:`cheapest_placement`);
-- **soft minimum**, ``-tau log sum exp(-cost / tau)``, at most the hard one, hence a valid bound itself, with the expected
-  reads, moves and occupancy as its gradient (:func:`soft_minimum`);
+- **soft minimum**, ``-tau log sum exp(-cost / tau)``, at most the hard one, hence a valid bound itself, with the
+  expected reads, moves and occupancy as its gradient (:func:`soft_minimum`);
 - **sampling** of a path from its Boltzmann distribution (:func:`sample_placement`).
 
 A slot is a 2 x 2 matrix (state before -> state after) in the (min, +) algebra or as probabilities, one for "idle" and

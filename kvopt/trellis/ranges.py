@@ -1,7 +1,8 @@
 """Which table entries a block's life uses.
 
 The life of a block is the lane steps first..last. All but the last are covered by segments, gaps and runs in turn; the
-last is *closed* (no move after it, since nothing follows). Each segment is one or two entries of the disjoint sparse table.
+last is *closed* (no move after it, since nothing follows). Each segment is one or two entries of the disjoint sparse
+table.
 
 Level k of the table cuts the lane steps into blocks of 2^(k+1); entry j holds the product from j to the middle of its
 block (left half) or from the middle to j (right half), j included. Steps a < b whose numbers first differ

@@ -1,9 +1,9 @@
 """Positive numbers of unlimited range: mantissa times two to an integer exponent.
 
-Path probabilities exp(-cost / tau) leave the range of a double as soon as tau is a few hundredths of a move's price. Logarithms
-would cost two transcendental functions an addition; a mantissa and its own exponent cost a table look-up. Mantissas
-start in [1, 2) and only ever grow, by products and sums; they are kept below 2^64, so that exponents alone tell when
-a summand is negligible.
+Path probabilities exp(-cost / tau) leave the range of a double as soon as tau is a few hundredths of a move's price.
+Logarithms would cost two transcendental functions an addition; a mantissa and its own exponent cost a table look-up.
+Mantissas start in [1, 2) and only ever grow, by products and sums; they are kept below 2^64, so that exponents alone
+tell when a summand is negligible.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numba import njit
 
 _HUGE_EXPONENT = 64
 _HUGE = 2.0**_HUGE_EXPONENT
-# 2^d for d = -256..256. Mantissas of products lie in [1, 2^128), so beyond that one summand is below the other's last digit.
+# 2^d for d = -256..256. Mantissas of products lie in [1, 2^128), so beyond that one summand is below the other's
+# last digit.
 _RANGE = 256
 _POWER = 2.0 ** np.arange(-_RANGE, _RANGE + 1)
 _LOG2E = 1.0 / math.log(2.0)

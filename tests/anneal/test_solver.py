@@ -51,7 +51,7 @@ def test_never_worse_than_a_feasible_start(drifted):
 def test_samples_of_the_dual_beat_a_start_from_nothing(drifted):
     bound = dual_bound(drifted)
     sampled = solve_anneal(drifted, multipliers=bound.certificate, bound_s=bound.value_s)
-    assert bound.value_s <= sampled.objective <= 1.03 * bound.value_s
+    assert bound.value_s <= sampled.objective <= 1.05 * bound.value_s
     assert sampled.objective <= solve_anneal(drifted).objective * 1.01
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kvopt import Instance, Platform, Rules
-from kvopt.exact import column_count
 from kvopt.sources.synthetic import drifting
 
 HBM_SHARES = {"backing-bound": 0.10, "knee": 0.18, "balanced": 0.30}
@@ -30,9 +29,3 @@ def regime(name: str, columns: int, *, rules: Rules | None = None, n_lanes: int 
     trace = drifting(tokens, n_steps, n_lanes=n_lanes, read_share=0.2, drift=0.2, skew=0.5, seed=seed)
     hbm = HBM_SHARES[name] * trace.summary()["peak_live_bytes"]
     return Instance(trace, Platform.preset("gh200"), rules).with_hbm_bytes(hbm)
-
-
-def describe(instance: Instance) -> str:
-    """Size in words."""
-    trace = instance.trace
-    return f"{trace.n_blocks} blocks x {trace.n_slots} slots, {trace.n_runs} runs, {column_count(instance)} columns"

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyomo.environ as pyo
 import pytest
-from kvopt.models import placement
 from pyomo.contrib import appsi
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 
 import kvopt
 from kvopt.exact import lp_bound
+from kvopt.models import placement
 from tests.instances import brute_force, tiny_instance
 
 GOLDEN = Path(__file__).parent / "golden"
