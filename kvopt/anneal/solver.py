@@ -91,6 +91,8 @@ FROM_NOTHING = (
 )
 """The same without multipliers, where a chain must find its structure by heat alone."""
 _SMALL_CELLS = 200_000
+_TINY_CELLS = 500
+_SLOW_FACTOR = 8
 _MOST_RESTARTS = 24
 
 
@@ -193,7 +195,7 @@ def solve_anneal(
     restarts = restarts or min(max(2, _SMALL_CELLS // max(cells, 1)), _MOST_RESTARTS)
     run = _Run(
         problem=problem,
-        schedules=(schedule,) if schedule else (PORTFOLIO if multipliers else FROM_NOTHING),
+        schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
         move=Move(move),
         rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
         unit_s=float(low.op_s_per_byte[1, BACKING, BACKING].max() * low.size_bytes.mean()),
@@ -220,6 +222,14 @@ def solve_anneal(
         history=tuple(run.history),
         details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
+
+
+def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:
+    """Schedules for an instance of that many block-slots: slower cooling where sweeps cost next to nothing."""
+    schedules = PORTFOLIO if with_multipliers else FROM_NOTHING
+    if not _TINY_CELLS <= cells < _SMALL_CELLS:
+        return schedules
+    return tuple(replace(s, sweeps=_SLOW_FACTOR * s.sweeps) for s in schedules)
 
 
 def _fast_rent(multipliers: Certificate) -> np.ndarray:
