@@ -21,7 +21,11 @@ from kvopt.anneal.state import refresh, slot_time, slot_time_with
 from kvopt.lowering import BACKING, FAST
 from kvopt.trellis.rng import uniform
 
-_LEAST_WEIGHT = 1e-200
+_LEAST_WEIGHT = 1e-290
+_MOST_COST = 300.0
+"""Costs of one slot count at most this many temperatures. A state then weighs at least exp(-600) of the other, the price
+of a move and a rent, which a double still holds; were it to underflow, a path could enter it without paying. So
+temperatures far below 1/300 of a slot's dearest change order paths wrongly, and schedules stay above that."""
 _NEVER = 1e30
 _SURE = 1e-14
 """Odds below which an alternative is not worth a random number."""
@@ -63,6 +67,12 @@ def _changes(problem, state, i, t, read, extra, out):
             out[2 * z + after] = slot_time_with(state.load, t, problem.size[i], extra) - now
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _weight(cost, temperature):
+    """Boltzmann weight of a cost, kept away from underflow."""
+    return math.exp(-min(cost / temperature, _MOST_COST))
+
+
 @njit(cache=True, nogil=True)
 def _mark(problem, i, kind):
     """kind[t - birth] = 0 where block i is idle, 1 where idle but new, 2 where read."""
@@ -101,8 +111,8 @@ def _shift(problem, state, i, sign, kind, temperature, up_weight, down_weight):
             if what == 0 or sign > 0:
                 refresh(problem, state, t)
                 for k in range(up_weight.shape[0]):
-                    up_weight[k, t] = math.exp(-state.up[k, t] / temperature)
-                    down_weight[k, t] = math.exp(-state.down[k, t] / temperature)
+                    up_weight[k, t] = _weight(state.up[k, t], temperature)
+                    down_weight[k, t] = _weight(state.down[k, t], temperature)
         here = after
 
 
@@ -121,10 +131,11 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     n_slots = state.load.shape[0]
     classes = problem.class_size.shape[0]
     # Weights of the idle moves, kept beside the caches they are computed from.
-    up_weight, down_weight = np.exp(-state.up / temperature), np.exp(-state.down / temperature)
+    up_weight = np.exp(-np.minimum(state.up / temperature, _MOST_COST))
+    down_weight = np.exp(-np.minimum(state.down / temperature, _MOST_COST))
     rent_weight = np.empty((classes, n_slots))
     for k in range(classes):
-        rent_weight[k] = np.exp(-rent * problem.class_size[k] / temperature)
+        rent_weight[k] = np.exp(-np.minimum(rent * problem.class_size[k] / temperature, _MOST_COST))
     kind = np.empty(n_slots, np.uint8)
     weight, forward = np.empty((n_slots, 4)), np.empty((n_slots, 2))
     for i in order:
@@ -148,9 +159,9 @@ def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, 
             here = rent_weight[k, t]
         else:
             _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
-            w0, w1 = math.exp(-change[0] / temperature), math.exp(-change[1] / temperature)
-            w2, w3 = math.exp(-change[2] / temperature), math.exp(-change[3] / temperature)
-            here = math.exp(-rent[t] * size / temperature)
+            w0, w1 = _weight(change[0], temperature), _weight(change[1], temperature)
+            w2, w3 = _weight(change[2], temperature), _weight(change[3], temperature)
+            here = _weight(rent[t] * size, temperature)
         fast, backing = _allowed(problem, state.held, t, size)
         if fast:
             w0 *= here

@@ -47,7 +47,8 @@ class Schedule:
     sweeps : int
         Sweeps over all blocks a chain.
     first, last : float
-        Temperatures of the first and the last sweep; geometric in between.
+        Temperatures of the first and the last sweep; geometric in between. Below about 0.007 the dearest slots cost
+        more temperatures than a weight can hold (see ``moves._MOST_COST``); colder is what the descent is for.
     rent_until : float
         Share of the sweeps during which the capacity prices are charged in full; they fade to 0 after that.
     sample_tau : float
@@ -56,7 +57,7 @@ class Schedule:
 
     sweeps: int = 24
     first: float = 0.03
-    last: float = 0.003
+    last: float = 0.008
     rent_until: float = 0.6
     sample_tau: float = 1e-3
 
@@ -80,10 +81,15 @@ class Schedule:
         return 1.0 if done <= self.rent_until else (1 - done) / (1 - self.rent_until)
 
 
-PORTFOLIO = (Schedule(), Schedule(first=0.1, rent_until=0.0), Schedule(first=1.0, rent_until=0.0))
-"""Chains take these in turn. Which wins depends on the regime: the first where the backing tier's channel decides
-nearly all slots, the second where the channels balance and a block's exact gain is less than the price the dual puts
-on it; the third, hot enough to forget its start, on instances so small that a single block matters."""
+PORTFOLIO = (
+    Schedule(),
+    Schedule(first=0.06, last=0.01, rent_until=0.5),
+    Schedule(first=0.1, rent_until=0.0),
+    Schedule(first=1.0, rent_until=0.0),
+)
+"""Chains take these in turn. The first two differ in how far they trust the sample of the dual they start from; the
+third suits channels in balance, where a block's exact gain is less than the price the dual puts on it; the fourth is
+hot enough to forget its start, for instances so small that a single block matters."""
 FROM_NOTHING = (
     Schedule(first=0.3, rent_until=0.0),
     Schedule(first=0.05, rent_until=0.0),
@@ -280,14 +286,19 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     rng = stream(seed, _CHAIN_STREAM + number)
     order = np.arange(len(run.problem.size))
     schedule = run.schedule_of(number)
+    best_s, best_z = np.inf, state.z
     sweep = 0
     while sweep < schedule.sweeps and not run.over:
         started = time.perf_counter()
         _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
         sweep += 1
         run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
+        if excess_bytes(run.problem, state) == 0.0 and total_time(state) < best_s:
+            best_s, best_z = total_time(state), state.z.copy()
         if sweep == 1:
             schedule = run.in_time(schedule, time.perf_counter() - started)
+    if best_s < np.inf:
+        state.z[:] = best_z
     rebuild(run.problem, state)
     nothing = np.zeros_like(run.rent)
     for _ in range(_DESCENTS):
