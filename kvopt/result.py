@@ -109,6 +109,9 @@ class Bound:
     verified : bool
         Whether the certificate was re-evaluated by the independent slow path.
     certificate : Certificate or None
+    guide : Certificate or None
+        Multipliers of a warmer stage of the ascent: a slightly lower bound from smoother prices, which lead an annealer
+        better than the spiky ones that prove most.
     termination : Termination
     elapsed_s : float
     history : tuple of Progress
@@ -119,6 +122,7 @@ class Bound:
     role: Role
     verified: bool = False
     certificate: Certificate | None = None
+    guide: Certificate | None = None
     termination: Termination = Termination.FINISHED
     elapsed_s: float = 0.0
     history: tuple[Progress, ...] = ()

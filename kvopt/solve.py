@@ -164,7 +164,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         time_limit_s=left,
         seed=seed,
         start=start,
-        multipliers=known.certificate,
+        multipliers=known.guide or known.certificate,
         bound_s=known.value_s,
         on_progress=on_progress,
         **options,

@@ -23,8 +23,8 @@ from kvopt.trellis.rng import uniform
 
 _LEAST_WEIGHT = 1e-290
 _MOST_COST = 300.0
-"""Costs of one slot count at most this many temperatures. A state then weighs at least exp(-600) of the other, the price
-of a move and a rent, which a double still holds; were it to underflow, a path could enter it without paying. So
+"""Costs of one slot count at most this many temperatures. A state then weighs at least exp(-600) of the other, the
+price of a move and a rent, which a double still holds; were it to underflow, a path could enter it without paying. So
 temperatures far below 1/300 of a slot's dearest change order paths wrongly, and schedules stay above that."""
 _NEVER = 1e30
 _SURE = 1e-14

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -33,6 +33,8 @@ _FIRST_TAU = 0.1
 """First temperature, in units of the dearest channel-second a byte read from the backing tier takes."""
 _TAU_FACTOR = 0.5
 _STAGES = 16
+_GUIDE_STAGE = 3
+"""The last stage whose multipliers guide an annealer (tau = 0.0125)."""
 _ITERATIONS = 30
 """L-BFGS-B iterations a temperature at most: the loss is in the smoothing, not in climbing each stage to its top."""
 _CAPACITY_UNIT = 10.0
@@ -56,6 +58,7 @@ class _Ascent:
     tau: float = 0.0
     evaluations: int = 0
     latest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    guide: Certificate | None = None
 
     def __post_init__(self) -> None:
         self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes))
@@ -156,7 +159,7 @@ def dual_bound(
     with threadpool_limits(limits=1, user_api="blas"):
         best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
-    return _finished(instance, best[1], best[0], termination, began, history)
+    return replace(_finished(instance, best[1], best[0], termination, began, history), guide=ascent.guide)
 
 
 def _climb(
@@ -195,6 +198,8 @@ def _climb(
         except KeyboardInterrupt:
             x, termination = ascent.latest, Termination.INTERRUPTED
         multipliers = ascent.certificate(x)
+        if stage <= _GUIDE_STAGE:
+            ascent.guide = multipliers
         value = ascent.hard(multipliers)
         # Each halving of tau halves the loss, so what a stage has gained is about what is left to gain.
         quiet = quiet + 1 if abs(value - last) <= tolerance * abs(value) else 0
