@@ -35,7 +35,9 @@ def _instance_options(command):
     """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``."""
 
     @functools.wraps(command)
-    def with_instance(trace, platform, hbm_bytes, kv_bytes, copies, moves, weight_bytes_per_slot, batch, **rest):
+    def with_instance(
+        trace, platform, hbm_bytes, backing_bytes, kv_bytes, copies, moves, weight_bytes_per_slot, batch, **rest
+    ):
         rules = kvopt.Rules(copies, moves)
         base = kvopt.Platform.preset(platform)
         loaded = _trace(trace)
@@ -43,12 +45,12 @@ def _instance_options(command):
             loaded = loaded.with_size_bytes(kv_bytes)
         if hbm_bytes is None and trace is None:
             hbm_bytes = _DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"]
-        if hbm_bytes is not None:
-            if not hbm_bytes > 0:
-                raise KvoptError(
-                    "--hbm-bytes", f"must be greater than 0, got {hbm_bytes:g}", "Give bytes, as in 24e9 or 24GB"
-                )
-            base = base.with_capacity(hbm_bytes)
+        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", 1, backing_bytes)):
+            if amount is None:
+                continue
+            if not amount > 0:
+                raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
+            base = base.with_capacity(amount, tier)
         instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
         return command(instance=instance, **rest)
 
@@ -61,6 +63,7 @@ def _instance_options(command):
             help="HBM for the KV cache, as in 24e9 or 24GB. [default: the platform's; for the embedded trace "
             f"{_DEFAULT_HBM_SHARE:.0%} of its peak KV bytes]",
         ),
+        click.option("--backing-bytes", type=AMOUNT, help="Capacity of the backing tier. [default: the platform's]"),
         click.option(
             "--kv-bytes-per-token-layer",
             "kv_bytes",

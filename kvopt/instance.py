@@ -123,7 +123,7 @@ class Instance:
                 "capacity_bytes",
                 f"{self.live_bytes[peak]} bytes are alive in slot {peak}, but the tiers hold {room:.6g} "
                 f"under {self.rules.copies.value} copies",
-                "Give the backing tier more capacity or use smaller blocks",
+                "Give the backing tier more capacity (--backing-bytes) or use smaller blocks",
             )
 
     @property

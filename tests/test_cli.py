@@ -311,3 +311,14 @@ def test_amounts_take_units(trace_file):
     for text, expected in (("40k", 40e3), ("40KiB", 40960), ("0.04 MB", 40e3), ("4e4", 4e4)):
         done = run("bound", trace_file, "--method", "aggregate", "--hbm-bytes", text, "--json", "-")
         assert np.isclose(json.loads(done.stdout)["instance"]["capacity_bytes"][0], expected)
+
+
+def test_a_request_log_too_large_for_the_platform_gets_its_room(trace_file, trace):
+    total = int(trace.size_bytes.sum())
+    tight = ("--hbm-bytes", "40k", "--backing-bytes", str(total // 2), "--methods", "static")
+    assert_refused(run("compare", trace_file, *tight), "capacity_bytes")
+    done = run(
+        "compare", trace_file, "--hbm-bytes", "40k", "--backing-bytes", total, "--methods", "static", "--json", "-"
+    )
+    assert json.loads(done.stdout)["instance"]["capacity_bytes"][1] == total
+    assert_refused(run("compare", trace_file, "--backing-bytes", "0"), "--backing-bytes")
