@@ -195,6 +195,7 @@ def solve_anneal(
     Frühwirth-Schnatter (1994), forward filtering and backward sampling.
     """
     began = time.perf_counter()
+    move = _known_move(move)
     low = lower(instance)
     problem = make_problem(low)
     cells = int((low.death_slot - low.birth_slot).sum())
@@ -202,7 +203,7 @@ def solve_anneal(
     run = _Run(
         problem=problem,
         schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
-        move=Move(move),
+        move=move,
         rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
         unit_s=float(low.op_s_per_byte[1, BACKING, BACKING].max() * low.size_bytes.mean()),
         deadline=began + (np.inf if time_limit_s is None else time_limit_s),
@@ -228,6 +229,13 @@ def solve_anneal(
         history=tuple(run.history),
         details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
+
+
+def _known_move(move: Move | str) -> Move:
+    try:
+        return Move(move)
+    except ValueError:
+        raise MethodError("move", f"{move!r} is not known", "Choose 'path' or 'flip'") from None
 
 
 def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:
@@ -334,7 +342,6 @@ def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent:
 
 def _best_of(instance: Instance, chains: list[tuple[float, Placement]], start: Placement | None) -> Placement | None:
     """The chain with the least time, or the start if it is feasible and better."""
-
     candidates = list(chains)
     if start is not None and not start.violations(instance, most=1):
         candidates.append((evaluate(instance, start).latency_s, start))

@@ -82,3 +82,8 @@ def test_bad_schedules_are_refused():
         Schedule(first=0.1, last=0.2)
     with pytest.raises(MethodError, match="sweeps"):
         Schedule(sweeps=0)
+
+
+def test_unknown_moves_are_refused(drifted):
+    with pytest.raises(MethodError, match="move: 'jump' is not known"):
+        solve_anneal(drifted, move="jump")
