@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.bench_bound [--columns N ...] [--copies C] [--moves M]``
 
 The relaxation goes straight from arrays into HiGHS, by interior points and by simplex; the ratios are times of HiGHS
-over times of the dual, which is asked for 0.1 %. Kernels are compiled beforehand.
+over times of the dual, which stops where two temperatures in a row changed it by less than 0.05 % each. Kernels are
+compiled beforehand.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.benchmarks.regimes import HBM_SHARES, regime
 
 _SOLVERS = ("ipm", "simplex")
 _LIMIT_S = 300.0
-_TOLERANCE = 1e-3
+_TOLERANCE = 5e-4
 
 
 def main() -> None:
