@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -40,6 +40,7 @@ def run(descent: Descent, steps: int = 2000) -> None:
             return
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), tau=st.sampled_from([1.0, 0.1, 0.02]))
 def test_reaches_the_optimum_of_a_library(seed, tau):
     function = soft_maximum(seed, tau)
@@ -52,6 +53,7 @@ def test_reaches_the_optimum_of_a_library(seed, tau):
     assert descent.gradient[~free].min(initial=0.0) > -1e-2
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_sharpening_keeps_what_was_learned(seed):
     """Through falling temperatures it ends where a fresh start at the last one ends, and never rises on the way."""
