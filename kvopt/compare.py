@@ -84,8 +84,7 @@ class Comparison:
     @property
     def best(self) -> Result | None:
         """The result with the least decode time."""
-        found = [r for r in self.results.values() if r.objective is not None]
-        return min(found, key=lambda r: r.objective) if found else None
+        return _best(self.results)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -104,6 +103,11 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         return self.frame._repr_html_()
+
+
+def _best(results: dict[str, Result]) -> Result | None:
+    found = [r for r in results.values() if r.objective is not None]
+    return min(found, key=lambda r: r.objective) if found else None
 
 
 def bound_record(bound: Bound) -> dict[str, Any]:
@@ -132,7 +136,8 @@ def compare(
     ----------
     instance : Instance
     methods : sequence of str
-        See :func:`kvopt.methods`. "exact" runs on a sub-instance when the instance is too large for it.
+        See :func:`kvopt.methods`. "exact" runs on a sub-instance when the instance is too large for it. One chain of
+        "anneal" starts from the best of the methods before it, which it is never worse than.
     time_limit : float, optional
         Seconds for each of: the bound, annealing, the exact model. Policies take what they take.
     seed : int
@@ -163,8 +168,9 @@ def compare(
                 stopped = any(r.termination is Termination.INTERRUPTED for r in sub.results.values())
                 continue
             limit = time_limit if name in ("anneal", "exact") else None
+            start = _best(results) if name == "anneal" else None
             results[name] = solve(
-                instance, name, time_limit=limit, seed=seed, bound=certified, on_progress=progress_of(name)
+                instance, name, time_limit=limit, seed=seed, start=start, bound=certified, on_progress=progress_of(name)
             )
             stopped = results[name].termination is Termination.INTERRUPTED
         except KeyboardInterrupt:

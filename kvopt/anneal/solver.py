@@ -75,6 +75,15 @@ class Schedule:
         """Temperature of a sweep."""
         return self.first * (self.last / self.first) ** (sweep / max(self.sweeps - 1, 1))
 
+    def shortened(self, sweeps: int) -> Schedule:
+        """Fewer sweeps, and as there is less time to cool, less heat to start with.
+
+        Measured on the embedded trace: 6 sweeps in place of 24 leave 0.2-0.5 % from half the temperature, 0.6-1.2 %
+        from all of it.
+        """
+        first = max(self.last, self.first * (sweeps / self.sweeps) ** 0.5)
+        return replace(self, sweeps=sweeps, first=first)
+
     def rent(self, sweep: int) -> float:
         """Share of the capacity prices charged in a sweep."""
         done = sweep / max(self.sweeps - 1, 1)
@@ -83,7 +92,7 @@ class Schedule:
 
 PORTFOLIO = (
     Schedule(),
-    Schedule(first=0.06, last=0.01, rent_until=0.5),
+    Schedule(first=0.02, rent_until=0.8),
     Schedule(first=0.1, rent_until=0.0),
     Schedule(first=1.0, rent_until=0.0),
 )
@@ -131,7 +140,7 @@ class _Run:
         """The schedule, shortened if the time left does not hold all its sweeps and the descent: a run that is cut off
         hot has gained nothing from its heat."""
         affordable = _ANNEALING_SHARE * (self.deadline - time.perf_counter()) / max(sweep_s, 1e-9)
-        return schedule if affordable >= schedule.sweeps - 1 else replace(schedule, sweeps=1 + max(1, int(affordable)))
+        return schedule if affordable >= schedule.sweeps - 1 else schedule.shortened(1 + max(1, int(affordable)))
 
     def report(self, state: State, detail: str) -> None:
         with self.lock:
@@ -168,8 +177,8 @@ def solve_anneal(
         short.
     seed : int
     start : Placement, optional
-        Where every chain starts; else a sample of the dual if there are ``multipliers``, else everything in the
-        backing tier. The result is never worse than a feasible start.
+        The result is never worse than a feasible start. With ``multipliers`` one chain starts here, the others from
+        samples; without, every chain. By default chains without multipliers start with everything in the backing tier.
     multipliers : Certificate, optional
         A dual certificate: its samples to start from, its capacity prices as rent.
     bound_s : float, optional
@@ -212,6 +221,8 @@ def solve_anneal(
         bound_s=bound_s,
     )
     starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
+    if start is not None:
+        starts[-1] = start
     best, interrupted = _run_chains(run, starts, seed, threads or os.cpu_count() or 1)
     placement = _best_of(instance, best, start)
     termination = Termination.FINISHED
@@ -261,10 +272,8 @@ def _start(
     seed: int,
     number: int,
 ) -> Placement:
-    if start is not None:
-        return start
     if multipliers is None:
-        return Placement.backing(instance)
+        return Placement.backing(instance) if start is None else start
     trellis = Trellis(low)
     prices = trellis.prices(multipliers.channel_price, multipliers.capacity_price_s_per_byte)
     tau = run.schedule_of(number).sample_tau * float(low.op_s_per_byte[1, BACKING, BACKING].max())
