@@ -12,6 +12,7 @@ from kvopt.errors import KvoptError
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.instance import Copies, Instance, Moves, Rules
 from kvopt.placement import Placement, Violation
+from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
 from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionStatus, Termination
 from kvopt.solve import bound, methods, solve
@@ -46,8 +47,10 @@ __all__ = [
     "compare",
     "evaluate",
     "example_trace",
+    "load_placement",
     "load_trace",
     "methods",
+    "save_placement",
     "solve",
     "sub_instance",
     "verify",

@@ -112,14 +112,21 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
 @main.command()
 @_instance_options
 @click.option("--method", default="anneal", show_default=True, help="anneal, exact or a policy.")
-@click.option("--start", help="A policy to start from.")
+@click.option("--start", help="A policy to start from, or a placement that --save-placement wrote.")
 @_time_option
 @_seed_option
 @_json_option
-@click.option("--save-placement", "placement_path", type=Path, help="Write the residency intervals as Parquet.")
+@click.option(
+    "--save-placement",
+    "placement_path",
+    type=Path,
+    help="Write the placement as Parquet, for --start or kvopt.load_placement.",
+)
 def solve(instance, method, start, time_limit, seed, json_path, placement_path) -> None:
     """Find one placement for TRACE and say how far above a certified bound it is."""
     _check_outputs(json_path, placement_path=placement_path)
+    if start is not None and Path(start).suffix == ".parquet":
+        start = kvopt.load_placement(start, instance, field="--start")
     method = check_arguments(method, time_limit, start)
     with display("bound") as show:
         ideal = kvopt.bound(instance, method="aggregate")
@@ -132,7 +139,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     comparison = kvopt.Comparison(instance, bound, ideal, found, seed=seed, interrupted=stopped)
     _print_report(comparison, json_path)
     if placement_path is not None and comparison.best is not None:
-        output.write_placement("--save-placement", placement_path, comparison.best.placement)
+        kvopt.save_placement(comparison.best.placement, placement_path, field="--save-placement")
     if stopped:
         _leave_interrupted("this is what was in hand")
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kvopt.errors import KvoptError
-from kvopt.placement import Placement
 
 
 def check_writable(field: str, path: Path) -> None:
@@ -79,19 +78,3 @@ def whole(field: str, number: float) -> int:
     if number != int(number):
         raise KvoptError(field, f"must be a whole number, got {number:g}", "Give bytes")
     return int(number)
-
-
-def write_placement(field: str, path: Path, placement: Placement) -> None:
-    """Write a placement's residency intervals as Parquet: columns ``block``, ``start_slot`` and ``stop_slot``.
-
-    Parameters
-    ----------
-    field : str
-    path : Path
-    placement : Placement
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.table({"block": placement.block, "start_slot": placement.start, "stop_slot": placement.stop})
-    write_whole(field, path, lambda part: pq.write_table(table, part, compression="zstd"))

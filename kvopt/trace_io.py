@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from kvopt.errors import TraceError
+from kvopt.parquet import first_line, flat_column, read_table
 from kvopt.trace import Trace
 
 SCHEMA_VERSION = 1
@@ -54,25 +55,9 @@ def load_trace(path: str | os.PathLike) -> Trace:
         When the file is missing or no Parquet, lacks a column, has a newer schema, or breaks a rule of
         :class:`kvopt.Trace`.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     path = Path(path)
-    if not path.is_file():
-        raise TraceError("trace", f"{path} does not exist or is no file", "Check the path")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise TraceError(
-            "trace", f"{path} is not a Parquet file ({_first_line(error)})", "kvopt trace import reads other formats"
-        ) from None
-    missing = [c for c in _REQUIRED if c not in table.column_names]
-    if missing:
-        raise TraceError(
-            ", ".join(missing),
-            f"missing from {path.name}",
-            "The schema is described in kvopt.trace_io; names must match",
-        )
+    fix = "The schema is described in kvopt.trace_io; names must match"
+    table = read_table(path, "trace", _REQUIRED, fix, TraceError)
     if table.num_rows == 0:
         raise TraceError("blocks", f"{path.name} has no rows", "A trace needs at least one block")
     return _from_table(table, path)
@@ -80,12 +65,12 @@ def load_trace(path: str | os.PathLike) -> Trace:
 
 def _from_table(table, path: Path) -> Trace:
     meta = _metadata(table, path)
-    columns = {c: _flat(table, c) for c in ("lane", "size_bytes", "write_step")}
+    columns = {c: flat_column(table, c, TraceError) for c in ("lane", "size_bytes", "write_step")}
     ptr, start = _lists(table, "run_start")
     stop_ptr, stop = _lists(table, "run_stop")
     if not np.array_equal(ptr, stop_ptr):
         raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
-    free = _flat(table, "free_step") if "free_step" in table.column_names else None
+    free = flat_column(table, "free_step", TraceError) if "free_step" in table.column_names else None
     values = [columns["write_step"].astype(float) + 1, stop, *([] if free is None else [free])]
     n_steps = meta.get("n_steps") or _least_holding(values)
     return Trace(
@@ -129,16 +114,6 @@ def _metadata(table, path: Path) -> dict:
         if key in meta and not (type(meta[key]) is int and meta[key] > 0):
             raise TraceError(f"metadata 'kvopt'.{key}", f"is {meta[key]!r}", "It must be a whole number of at least 1")
     return meta
-
-
-def _flat(table, column: str) -> np.ndarray:
-    data = table.column(column).combine_chunks()
-    if data.null_count:
-        raise TraceError(column, f"has {data.null_count} missing values", "Fill or drop those rows")
-    array = data.to_numpy(zero_copy_only=False)
-    if array.dtype.kind not in "iuf":
-        raise TraceError(column, f"has type {data.type}, not whole numbers", "Convert the column to integers")
-    return array
 
 
 def _lists(table, column: str) -> tuple[np.ndarray, np.ndarray]:
@@ -205,10 +180,6 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         )
         os.replace(temporary, path)
     except OSError as error:
-        raise TraceError("path", f"cannot write {path} ({_first_line(error)})", "Choose a writable place") from None
+        raise TraceError("path", f"cannot write {path} ({first_line(error)})", "Choose a writable place") from None
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -15,7 +15,19 @@ PACKAGE = Path(kvopt.__file__).parent
 MODELS = PACKAGE.parent / "models"
 
 LAYERS = (
-    {"errors", "platform", "platforms", "trace", "trace_io", "instance", "placement", "units", "output"},
+    {
+        "errors",
+        "platform",
+        "platforms",
+        "trace",
+        "trace_io",
+        "instance",
+        "placement",
+        "units",
+        "output",
+        "parquet",
+        "placement_io",
+    },
     {"lowering", "evaluate", "result", "trellis"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
     {"solve", "compare", "describe", "report", "plotting", "progress"},

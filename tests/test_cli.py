@@ -133,11 +133,14 @@ def test_solve_reports_the_gap_and_saves_the_placement(trace_file, trace, tmp_pa
     assert done.exit_code == 0, done.output
     row = json.loads((tmp_path / "solved.json").read_text())["rows"][0]
     assert row["gap"] >= 0
-    saved = pq.read_table(out)
-    placement = kvopt.Placement.from_intervals(trace.n_blocks, saved["block"], saved["start_slot"], saved["stop_slot"])
     instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(40e3))
-    assert placement.violations(instance) == []
+    placement = kvopt.load_placement(out, instance)
     assert kvopt.evaluate(instance, placement).latency_s == row["latency_s"]
+    again = run("solve", trace_file, "--hbm-bytes", "40k", "--time-limit", 5, "--start", out, "--json", "-")
+    assert json.loads(again.stdout)["rows"][0]["latency_s"] <= row["latency_s"]
+    small = run("solve", trace_file, "--hbm-bytes", "4k", "--time-limit", 5, "--start", out)
+    assert small.exit_code == 2
+    assert small.stderr.startswith("error: --start: placement.parquet is not feasible here: slot ")
 
 
 def test_plot_is_drawn(trace_file, tmp_path):
