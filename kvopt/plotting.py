@@ -207,9 +207,8 @@ def plot_slots(instance: Instance, placed: Placement | Evaluation | Result, ax: 
     for number, channel in enumerate(instance.platform.channels):
         label = f"{channel.name}: decides {percent(float(decides[number]))} of the time"
         ax.plot(step, per_step[number] / size, color=_LINES[number % 6], linewidth=1.4, label=label)
-    ax.set_xlim(step[0], step[-1] if len(step) > 1 else step[0] + 1)
+    _step_axis(ax, step)
     _crop(ax, per_step[-1] / size, unit)
-    ax.set_xlabel("step")
     ax.set_ylabel(f"busy per step [{unit}]")
     whose = f"{placed.method}, " if isinstance(placed, Result) else ""
     title = f"What binds: {whose}decode time {seconds_text(found.latency_s)}, achieved"
@@ -253,9 +252,8 @@ def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, 
     ax.fill_between(step, per_step[1] / size, color=_BLUE, alpha=0.35, linewidth=0, label=f"in {tier}")
     if capacity <= 1.5 * per_step.max():
         ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
-    ax.set_xlim(step[0], step[-1] if len(step) > 1 else step[0] + 1)
+    _step_axis(ax, step)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("step")
     ax.set_ylabel(f"KV cache [{unit}]")
     ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _strip(ax)
@@ -285,6 +283,11 @@ def _new_axes(size_inches: tuple[float, float]) -> Axes:
 
     _, ax = plt.subplots(figsize=size_inches, layout="constrained")
     return ax
+
+
+def _step_axis(ax: Axes, step: np.ndarray) -> None:
+    ax.set_xlim(step[0], step[-1] if len(step) > 1 else step[0] + 1)
+    ax.set_xlabel("step")
 
 
 def _strip(ax: Axes) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from kvopt.lowering import FAST
 from kvopt.placement import Placement
+from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
 from kvopt.trellis.rng import stream, uniform
-from kvopt.trellis.scaled import add, from_cost, product, share, slot_matrices
+from kvopt.trellis.scaled import product, share, slot_matrices
 from kvopt.trellis.soft_tables import lane_tables
 
 
@@ -72,27 +74,11 @@ def _sample_lane(blocks, lane, n_lanes, table, slot_m, slot_e, write, room, seed
         n, read_last = entries_of_life(
             first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
         )
-        if blocks.prefilled[i]:
-            v0, v1 = prefix[lane, 0], prefix[lane, 1]
-            e0, e1 = prefix_exp[lane, 0], prefix_exp[lane, 1]
-        else:
-            v0, e0 = from_cost(write[first * n_lanes + lane, 0])
-            v1, e1 = from_cost(write[first * n_lanes + lane, 1])
-        for a in range(n):
-            before[a, 0], before[a, 1] = v0, v1
-            before_exp[a, 0], before_exp[a, 1] = e0, e1
-            m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-            to0, x0 = add(v0 * m[0], e0 + e[0], v1 * m[2], e1 + e[2])
-            v1, e1 = add(v0 * m[1], e0 + e[1], v1 * m[3], e1 + e[3])
-            v0, e0 = to0, x0
+        v0, e0, v1, e1 = enter(blocks.prefilled[i], first * n_lanes + lane, lane, prefix, prefix_exp, write)
+        v0, e0, v1, e1 = forward(n, (kinds, levels, indices), matrix, exponent, v0, e0, v1, e1, before, before_exp)
         c, x = closed[read_last, last], closed_exp[read_last, last]
         ends[n] = _draw(v0 * c[0], e0 + x[0], v1 * c[1], e1 + x[1], rng)
-        for a in range(n - 1, -1, -1):
-            m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-            z = ends[a + 1]
-            ends[a] = _draw(
-                before[a, 0] * m[z], before_exp[a, 0] + e[z], before[a, 1] * m[2 + z], before_exp[a, 1] + e[2 + z], rng
-            )
+        _draw_ends(n, (kinds, levels, indices), matrix, exponent, before, before_exp, ends, rng)
         for a in range(n):
             _fill_entry(kinds[a], levels[a], indices[a], ends[a], ends[a + 1], matrix, exponent, step_state, read, rng)
         step_state[last], read[last] = ends[n], read_last
@@ -112,18 +98,37 @@ def _sample_lane(blocks, lane, n_lanes, table, slot_m, slot_e, write, room, seed
             rng,
         )
         death = min((last + 1) * n_lanes + lane, n_steps * n_lanes)
-        entered = -1
-        for t in range(birth, death + 1):
-            inside = t < death and state[t] == 0
-            if inside and entered < 0:
-                entered = t
-            elif not inside and entered >= 0:
-                if n_found == found.shape[0]:
-                    found = np.concatenate((found, np.empty_like(found)))
-                found[n_found, 0], found[n_found, 1], found[n_found, 2] = blocks.block[i], entered, t
-                n_found += 1
-                entered = -1
+        if n_found + (death - birth) // 2 + 1 > found.shape[0]:
+            found = np.concatenate((found, np.empty((found.shape[0] + death - birth, 3), np.int64)))
+        n_found = _record(blocks.block[i], state, birth, death, found, n_found)
     return found[:n_found, 0].copy(), found[:n_found, 1].copy(), found[:n_found, 2].copy()
+
+
+@njit(cache=True, nogil=True)
+def _draw_ends(n, entries, matrix, exponent, before, before_exp, ends, rng):
+    """States at the start of each of the n entries, drawn backwards from that at the end of the last, ends[n]."""
+    kinds, levels, indices = entries
+    for a in range(n - 1, -1, -1):
+        m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
+        z = ends[a + 1]
+        ends[a] = _draw(
+            before[a, 0] * m[z], before_exp[a, 0] + e[z], before[a, 1] * m[2 + z], before_exp[a, 1] + e[2 + z], rng
+        )
+
+
+@njit(cache=True, nogil=True)
+def _record(block, state, birth, death, found, n_found):
+    """Append the block's stays in the fast tier, (block, start, stop); returns how many there are then."""
+    entered = -1
+    for t in range(birth, death + 1):
+        inside = t < death and state[t] == FAST
+        if inside and entered < 0:
+            entered = t
+        elif not inside and entered >= 0:
+            found[n_found, 0], found[n_found, 1], found[n_found, 2] = block, entered, t
+            n_found += 1
+            entered = -1
+    return n_found
 
 
 @njit(cache=True, nogil=True)

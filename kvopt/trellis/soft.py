@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
-from kvopt.trellis.scaled import add, from_cost, share, slot_matrices, to_cost
+from kvopt.trellis.scaled import add, share, slot_matrices, to_cost
 from kvopt.trellis.soft_tables import lane_tables, spread
 
 
@@ -92,20 +93,9 @@ def _forward_backward(blocks, lane, n_lanes, table, write, room):
         n, read_last = entries_of_life(
             first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
         )
-        if blocks.prefilled[i]:
-            v0, v1 = prefix[lane, 0], prefix[lane, 1]
-            e0, e1 = prefix_exp[lane, 0], prefix_exp[lane, 1]
-        else:
-            v0, e0 = from_cost(write[first * n_lanes + lane, 0])
-            v1, e1 = from_cost(write[first * n_lanes + lane, 1])
+        v0, e0, v1, e1 = enter(blocks.prefilled[i], first * n_lanes + lane, lane, prefix, prefix_exp, write)
         start0, start1, start_odds = v0, v1, e1 - e0
-        for a in range(n):
-            before[a, 0], before[a, 1] = v0, v1
-            before_exp[a, 0], before_exp[a, 1] = e0, e1
-            m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-            to0, x0 = add(v0 * m[0], e0 + e[0], v1 * m[2], e1 + e[2])
-            v1, e1 = add(v0 * m[1], e0 + e[1], v1 * m[3], e1 + e[3])
-            v0, e0 = to0, x0
+        v0, e0, v1, e1 = forward(n, (kinds, levels, indices), matrix, exponent, v0, e0, v1, e1, before, before_exp)
         b0, b1 = closed[read_last, last, 0], closed[read_last, last, 1]
         c0, c1 = closed_exp[read_last, last, 0], closed_exp[read_last, last, 1]
         total, total_exp = add(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
@@ -113,23 +103,37 @@ def _forward_backward(blocks, lane, n_lanes, table, write, room):
         fast = size * share(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
         closed_flow[read_last, last, 0] += fast
         closed_flow[read_last, last, 1] += size - fast
-        for a in range(n - 1, -1, -1):
-            m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-            v0, v1 = before[a, 0], before[a, 1]
-            e0, e1 = before_exp[a, 0], before_exp[a, 1]
-            to_fast0 = share(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
-            to_fast1 = share(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
-            r0, x0 = add(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
-            b1, c1 = add(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
-            b0, c0 = r0, x0
-            fast = size * share(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
-            f = flow[kinds[a], levels[a], indices[a]]
-            f[0] += fast * to_fast0
-            f[1] += fast * (1.0 - to_fast0)
-            f[2] += (size - fast) * to_fast1
-            f[3] += (size - fast) * (1.0 - to_fast1)
+        b0, c0, b1, c1 = _backward(
+            n, (kinds, levels, indices), matrix, exponent, before, before_exp, size, b0, c0, b1, c1, flow
+        )
         fast = size * share(start0 * b0, c0, start1 * b1, start_odds + c1)
         start = prefix_flow if blocks.prefilled[i] else write_flow[first]
         start[0] += fast
         start[1] += size - fast
     return value, flow, closed_flow, prefix_flow, write_flow
+
+
+@njit(cache=True, nogil=True)
+def _backward(n, entries, matrix, exponent, before, before_exp, size, b0, c0, b1, c1, flow):
+    """Weights of all ways onward from each state before the first entry; adds the block's flow through each entry.
+
+    ``b0, c0, b1, c1`` are those after the last entry, as mantissas and exponents; ``before`` is what the forward pass
+    left.
+    """
+    kinds, levels, indices = entries
+    for a in range(n - 1, -1, -1):
+        m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
+        v0, v1 = before[a, 0], before[a, 1]
+        e0, e1 = before_exp[a, 0], before_exp[a, 1]
+        to_fast0 = share(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
+        to_fast1 = share(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
+        r0, x0 = add(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
+        b1, c1 = add(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
+        b0, c0 = r0, x0
+        fast = size * share(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
+        f = flow[kinds[a], levels[a], indices[a]]
+        f[0] += fast * to_fast0
+        f[1] += fast * (1.0 - to_fast0)
+        f[2] += (size - fast) * to_fast1
+        f[3] += (size - fast) * (1.0 - to_fast1)
+    return b0, c0, b1, c1
