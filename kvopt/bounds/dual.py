@@ -63,6 +63,7 @@ class _Ascent:
     evaluations: int = 0
     guide: Certificate | None = None
     last_end: np.ndarray | None = None
+    descent: Descent | None = None
 
     def __post_init__(self) -> None:
         self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes))
@@ -76,11 +77,21 @@ class _Ascent:
         u = certificate.capacity_price_s_per_byte[self.tiers] / self.capacity_unit
         return np.concatenate([certificate.channel_price.ravel(), u.ravel()])
 
-    def first(self, start: Certificate) -> np.ndarray:
-        """x to start from: of the multipliers given, every channel priced."""
-        x = self.vector(start)
-        x[: self.n_prices] = np.maximum(x[: self.n_prices], _LEAST_PRICE)
-        return x
+    def cool(self, tau: float, start: Certificate) -> Descent:
+        """The descent of -D at the next temperature, begun at ``start`` if it is the first."""
+        self.tau = tau * self.unit
+        if self.descent is None:
+            x = self.vector(start)
+            x[: self.n_prices] = np.maximum(x[: self.n_prices], _LEAST_PRICE)
+            self.descent = Descent(self.smooth, x)
+        else:
+            # As multipliers again: the scale of nu is free, and left alone it drifts until steps are all wrong.
+            self.descent.sharpen(self.vector(self.certificate(self.descent.x)), 1.0 / _TAU_FACTOR)
+        return self.descent
+
+    def multipliers(self, start: Certificate) -> Certificate:
+        """Where the ascent is."""
+        return start if self.descent is None else self.certificate(self.descent.x)
 
     def certificate(self, x: np.ndarray) -> Certificate:
         """Multipliers of x."""
@@ -196,27 +207,13 @@ def _climb(
     """Stages of falling temperature; returns the best hard value and its multipliers."""
     best = (ascent.hard(start), start)
     history: list[Progress] = []
-    termination, quiet, last, descent = Termination.FINISHED, 0, np.inf, None
+    termination, quiet, last = Termination.FINISHED, 0, np.inf
     for stage in range(_STAGES):
         tau = _FIRST_TAU * _TAU_FACTOR**stage
-        multipliers = best[1] if descent is None else ascent.certificate(descent.x)
-        try:
-            ascent.tau = tau * ascent.unit
-            if descent is None:
-                descent = Descent(ascent.smooth, ascent.first(start))
-            else:
-                # As multipliers again: the scale of nu is free, and left alone it drifts until steps are all wrong.
-                descent.sharpen(ascent.vector(multipliers), 1.0 / _TAU_FACTOR)
-            _settle(descent, tau)
-        except TimeoutError:
-            termination = Termination.TIME_LIMIT
-        except KeyboardInterrupt:
-            termination = Termination.INTERRUPTED
-        if descent is not None:
-            multipliers = ascent.certificate(descent.x)
+        termination = _settle(ascent, tau, start)
         if stage <= _GUIDE_STAGE:
-            ascent.guide = multipliers
-        value, multipliers = ascent.hardest(multipliers)
+            ascent.guide = ascent.multipliers(start)
+        value, multipliers = ascent.hardest(ascent.multipliers(start))
         # Each halving of tau halves the loss, so what a stage has gained is about what is left to gain.
         quiet = quiet + 1 if abs(value - last) <= tolerance * abs(value) else 0
         last = value
@@ -235,13 +232,20 @@ def _climb(
     return best, termination, tuple(history)
 
 
-def _settle(descent: Descent, tau: float) -> None:
-    """Descend until the last few steps gained less than sharpening would."""
+def _settle(ascent: _Ascent, tau: float, start: Certificate) -> Termination:
+    """One temperature: ascend until the last few steps gained less than cooling would."""
     fell: list[float] = []
-    while len(fell) < _MOST_STEPS:
-        fell.append(descent.step())
-        if len(fell) >= 3 and sum(fell[-3:]) < 3 * _SETTLED * tau * abs(descent.value):
-            return
+    try:
+        descent = ascent.cool(tau, start)
+        while len(fell) < _MOST_STEPS:
+            fell.append(descent.step())
+            if len(fell) >= 3 and sum(fell[-3:]) < 3 * _SETTLED * tau * abs(descent.value):
+                break
+    except TimeoutError:
+        return Termination.TIME_LIMIT
+    except KeyboardInterrupt:
+        return Termination.INTERRUPTED
+    return Termination.FINISHED
 
 
 def _finished(
