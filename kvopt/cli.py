@@ -100,6 +100,7 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
     if not names:
         raise KvoptError("--methods", "names no method", f"Choose from: {', '.join(kvopt.methods())}")
     _check_outputs(json_path, plot_path=plot_path)
+    _compile_kernels()
     with display("bound") as show:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     _print_report(comparison, json_path)
@@ -128,6 +129,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     if start is not None and Path(start).suffix == ".parquet":
         start = kvopt.load_placement(start, instance, field="--start")
     method = check_arguments(method, time_limit, start)
+    _compile_kernels()
     with display("bound") as show:
         ideal = kvopt.bound(instance, method="aggregate")
         bound = kvopt.bound(instance, time_limit=time_limit, on_progress=functools.partial(show, "bound"))
@@ -152,6 +154,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
 def bound(instance, method, time_limit, json_path) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
     _check_outputs(json_path)
+    _compile_kernels()
     with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound")
@@ -221,6 +224,17 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None = None, placem
     for option, path in (("--plot", plot_path), ("--save-placement", placement_path)):
         if path is not None:
             output.check_writable(option, path)
+
+
+def _compile_kernels() -> None:
+    """What a fresh installation compiles is no part of any time limit."""
+    from kvopt.warmup import warm_up_once
+
+    warm_up_once(_say)
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _print_report(comparison: kvopt.Comparison, json_path: Path | None) -> None:

@@ -1,12 +1,33 @@
-"""``python -m kvopt.warmup``: compile the kernels into numba's on-disk cache, so that no later run pays for it."""
+"""``python -m kvopt.warmup``: compile the kernels into numba's on-disk cache, so that no later run pays for it.
+
+The commands of ``kvopt`` do so by themselves before their clock starts. In a program, the first call in a fresh
+installation compiles within its time limit, unless :func:`warm_up` was called before.
+"""
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
 import kvopt
+
+_PATIENCE_S = 3.0
+
+
+@functools.cache
+def warm_up_once(say: Callable[[str], None]) -> None:
+    """Compile what is not in the cache yet; say so when it takes more than a moment."""
+    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about a minute) ..."])
+    notice.daemon = True
+    notice.start()
+    try:
+        warm_up()
+    finally:
+        notice.cancel()
 
 
 def warm_up() -> None:
