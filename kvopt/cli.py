@@ -71,7 +71,7 @@ def _instance_options(command):
             help="Size of every block. [default: as in the trace]",
         ),
         click.option("--copies", default="exclusive", show_default=True, help="exclusive or inclusive."),
-        click.option("--moves", default="explicit", show_default=True, help="explicit or read-through."),
+        click.option("--moves", default="explicit", show_default=True, help="explicit, read-through or free."),
         click.option(
             "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
         ),

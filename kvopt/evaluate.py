@@ -92,7 +92,7 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     rho, omega, sigma = (platform.loads(role) for role in ("read", "write", "move_out"))
     load = rho.T @ read + omega.T @ new
     load += instance.weight_bytes_per_slot * rho[0][:, None]
-    for source, target, moved in ((1, 0, up), (0, 1, down)):
+    for source, target, moved in () if rules.free_moves else ((1, 0, up), (0, 1, down)):
         load += np.outer(omega[target], moved.sum(axis=0)) + np.outer(sigma[source], moved[0])
     slot_s = (load / platform.bandwidth_bytes_per_s[:, None]).max(axis=0)
     latency_s = float(slot_s.sum())

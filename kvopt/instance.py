@@ -31,6 +31,8 @@ class Moves(Enum):
     """Reading the source and writing the destination, always."""
     READ_THROUGH = "read-through"
     """Only writing the destination when the block is read in that slot anyway: its bytes are passing by."""
+    FREE = "free"
+    """Nothing. No machine does this; it is the relaxation that shows what moving costs (:func:`kvopt.explain`)."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Rules:
     def inclusive(self) -> bool:
         """Whether the backing tier keeps a copy of everything."""
         return self.copies is Copies.INCLUSIVE
+
+    @property
+    def free_moves(self) -> bool:
+        """Whether moves load nothing."""
+        return self.moves is Moves.FREE
 
     @property
     def read_through(self) -> bool:

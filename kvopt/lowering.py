@@ -137,8 +137,8 @@ def _operations(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     for z in (FAST, BACKING):
         op[1, z] += read[z]
     for source, target in ((BACKING, FAST), (FAST, BACKING)):
-        if rules.inclusive and target == BACKING:
-            continue  # The copy is dropped; nothing moves.
+        if rules.free_moves or (rules.inclusive and target == BACKING):
+            continue  # Under inclusive copies the copy is dropped; nothing moves.
         op[0, source, target] += out[source] + write[target]
         op[1, source, target] += write[target] if rules.read_through else out[source] + write[target]
     if rules.inclusive:

@@ -44,7 +44,7 @@ Constraints
 
     The share r read from a tier is z under exclusive copies; of inclusive copies the nearest is read, so the backing
     tier's share is what no upper tier holds. Under read-through moves, a block read in slot t pays no sigma for its
-    move. Capacity is written for the slots in which the blocks alive exceed the tier: elsewhere it cannot bind. That
+    move; free moves pay nothing. Capacity is written for the slots in which the blocks alive exceed the tier: elsewhere it cannot bind. That
     the source of a move holds the block, m[i,j,k,t] <= z[i,j,t], needs no rows while there are two tiers: the
     cheapest m, max(0, z[i,k,t+1] - z[i,k,t]), obeys it by itself.
 
@@ -134,7 +134,8 @@ def _constrain_slot_times(model: pyo.ConcreteModel, data: SimpleNamespace) -> No
     def slot_time(_, c, t):
         reads = [(k, i) for k in data.TIERS if data.read[k][c] for i in data.reads[t]]
         writes = [(k, i) for k in data.TIERS if data.write[k][c] for i in data.new[t]]
-        moves = [(j, k, i) for j, k in data.MOVES if data.write[k][c] or data.out[j][c] for i in data.stays[t]]
+        loading = [(j, k) for j, k in data.MOVES if not data.free_moves and (data.write[k][c] or data.out[j][c])]
+        moves = [(j, k, i) for j, k in loading for i in data.stays[t]]
         return model.L[t] >= (
             data.base[c]
             + pyo.quicksum(size[i] * data.read[k][c] * share_read(i, k, t) for k, i in reads)
@@ -157,6 +158,7 @@ def _data(instance: Instance) -> SimpleNamespace:
         time_unit_s=time_unit_s,
         inclusive=rules.inclusive,
         read_through=rules.read_through,
+        free_moves=rules.free_moves,
         BLOCKS=range(trace.n_blocks),
         TIERS=tiers,
         PLACED=placed,

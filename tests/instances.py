@@ -49,7 +49,10 @@ def _tiny_trace(rng: np.random.Generator, n_steps: int, n_lanes: int, n_blocks: 
 def _tiny_problem(rng: np.random.Generator, trace: Trace) -> Instance:
     largest, total = int(trace.size_bytes.max()), int(trace.size_bytes.sum())
     fast = int(rng.integers(largest, max(total, largest + 1) + 1))
-    rules = Rules(rng.choice(["exclusive", "inclusive"]), rng.choice(["explicit", "read-through"]))
+    rules = Rules(
+        rng.choice(["exclusive", "inclusive"]),
+        rng.choice(["explicit", "read-through", "explicit", "read-through", "free"]),
+    )
     # A full backing tier can bind only where copies are exclusive; leave room enough for some placement to exist.
     backing = float("inf")
     if not rules.inclusive and rng.random() < 0.25:
@@ -99,7 +102,7 @@ def instances(draw) -> Instance:
     trace = _drawn_trace(draw, n_steps, n_lanes, n_blocks)
     largest, total = int(trace.size_bytes.max()), int(trace.size_bytes.sum())
     rules = Rules(
-        draw(st.sampled_from(["exclusive", "inclusive"])), draw(st.sampled_from(["explicit", "read-through"]))
+        draw(st.sampled_from(["exclusive", "inclusive"])), draw(st.sampled_from(["explicit", "read-through", "free"]))
     )
     fast = float(draw(st.integers(largest, total)))
     backing = float("inf")
@@ -179,7 +182,7 @@ def block_loads(instance: Instance, i: int, path: tuple[bool, ...], read: np.nda
         if j + 1 == len(path) or path[j + 1] == here:
             continue
         source, target = (slow, fast) if path[j + 1] else (fast, slow)
-        if rules.inclusive and target is slow:
+        if rules.moves.value == "free" or (rules.inclusive and target is slow):
             continue
         use(t, target.write)
         if not (rules.read_through and read[i, t]):

@@ -97,6 +97,8 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     dies = _grouped(instance.death_slot[mine] - 1, trace.n_slots)
     for t in range(trace.n_slots):
         up, down = sigma[t, 1] + omega[t, 0], 0.0 if rules.inclusive else sigma[t, 0] + omega[t, 1]
+        if rules.free_moves:
+            up = down = 0.0
         if t % trace.n_lanes == lane:
             step = t // trace.n_lanes
             new = born(step)

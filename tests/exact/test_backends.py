@@ -52,7 +52,7 @@ def test_same_program(chunk):
 
 
 @pytest.mark.parametrize("copies", ["exclusive", "inclusive"])
-@pytest.mark.parametrize("moves", ["explicit", "read-through"])
+@pytest.mark.parametrize("moves", ["explicit", "read-through", "free"])
 def test_same_program_when_reads_of_both_tiers_cancel(copies, moves):
     """Reads that load a shared channel alike leave no trace of where they come from."""
     platform = kvopt.Platform(

@@ -55,7 +55,7 @@ def text(model: pyo.ConcreteModel) -> str:
 
 
 @pytest.mark.parametrize("copies", ["exclusive", "inclusive"])
-@pytest.mark.parametrize("moves", ["explicit", "read-through"])
+@pytest.mark.parametrize("moves", ["explicit", "read-through", "free"])
 def test_text(copies, moves):
     assert text(placement.build(two_blocks(copies, moves))) == (GOLDEN / f"{copies}_{moves}.txt").read_text()
 
