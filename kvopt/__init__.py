@@ -10,6 +10,7 @@
 from kvopt.compare import Comparison, compare, sub_instance
 from kvopt.errors import KvoptError
 from kvopt.evaluate import Evaluation, evaluate
+from kvopt.explain import Explanation, explain
 from kvopt.instance import Copies, Instance, Moves, Rules
 from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
@@ -29,6 +30,7 @@ __all__ = [
     "Comparison",
     "Copies",
     "Evaluation",
+    "Explanation",
     "Instance",
     "KvoptError",
     "Moves",
@@ -47,6 +49,7 @@ __all__ = [
     "compare",
     "evaluate",
     "example_trace",
+    "explain",
     "load_placement",
     "load_trace",
     "methods",

@@ -105,7 +105,7 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     _print_report(comparison, json_path)
     if plot_path is not None:
-        output.write_whole("--plot", plot_path, lambda part: _draw(comparison, part))
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_comparison", comparison, part))
     if comparison.interrupted:
         _leave_interrupted(f"{len(comparison.results)} of {len(names)} methods are in the table")
 
@@ -163,6 +163,29 @@ def bound(instance, method, time_limit, json_path) -> None:
     _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("the bound is the best so far")
+
+
+@main.command()
+@_instance_options
+@click.option("--method", default="lru", show_default=True, help="The policy whose time is to be explained.")
+@click.option("--phases", type=click.IntRange(min=1), default=8, show_default=True, help="Parts to tell apart.")
+@click.option(
+    "--time-limit", type=AMOUNT, default=30.0, show_default=True, help="Seconds for bounds and annealing together."
+)
+@_seed_option
+@_json_option
+@click.option("--plot", "plot_path", type=Path, help="Draw the ladder: .png, .pdf or .svg.")
+def explain(instance, method, phases, time_limit, seed, json_path, plot_path) -> None:
+    """Say which of capacity, migration and foresight costs a policy how much on TRACE."""
+    _check_outputs(json_path, plot_path=plot_path)
+    _compile_kernels()
+    with display("bound") as show:
+        found = kvopt.explain(instance, method, time_limit=time_limit, seed=seed, phases=phases, on_progress=show)
+    _print(report.explanation(found).split("\n"), found.to_json(), json_path)
+    if plot_path is not None:
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_ladder", found, part))
+    if found.interrupted:
+        _leave_interrupted("rungs may be looser than they could be")
 
 
 @main.group()
@@ -265,14 +288,14 @@ def _write_json(data, path: Path | None) -> None:
         output.write_whole("--json", path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def _draw(comparison: kvopt.Comparison, path: Path) -> None:
+def _draw(picture: str, what, path: Path) -> None:
     # Agg needs no display; the choice is the command's to make, not the library's.
     import matplotlib
 
     matplotlib.use("Agg")
-    from kvopt.plotting import plot_comparison
+    from kvopt import plotting
 
-    plot_comparison(comparison).figure.savefig(path, dpi=150)
+    getattr(plotting, picture)(what).figure.savefig(path, dpi=150)
 
 
 def _leave_interrupted(what: str) -> None:

@@ -20,6 +20,8 @@ from kvopt.units import bytes_unit, percent, seconds_text, time_unit
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kvopt.explain import Explanation
+
 # Okabe and Ito's palette, which colour-blind readers tell apart.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 _LINES = (_BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _SKY)
@@ -66,6 +68,43 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     )
     _legend(
         ax, {"without foresight": _ORANGE, "knows the future": _SKY, "optimised": _BLUE}, {_colour(r) for r in found}
+    )
+    _strip(ax)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def plot_ladder(explanation: Explanation, ax: Axes | None = None) -> Axes:
+    """Where the time goes: a bar a rung, what it adds to the one before it in strong colour.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of :func:`kvopt.explain`.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 0.5 * len(explanation.rungs) + 1.6))
+    size, unit = time_unit([rung.latency_s for rung in explanation.rungs])
+    last = 0.0
+    for number, rung in enumerate(explanation.rungs):
+        strong = _GREY if rung.role is Role.CERTIFIED else _BLUE
+        ax.barh(number, min(last, rung.latency_s) / size, color=strong, alpha=0.25, height=0.7)
+        ax.barh(number, (rung.latency_s - last) / size, left=last / size, color=strong, height=0.7)
+        cost = f"  {percent(rung.latency_s / last - 1, sign=True)}" if last else ""
+        ax.text(max(last, rung.latency_s) / size, number, cost, va="center", fontsize=9)
+        last = rung.latency_s
+    labels = [f"{rung.name}\n{rung.role.value}: {rung.source}" for rung in explanation.rungs]
+    ax.set_yticks(range(len(labels)), labels, fontsize=9)
+    ax.invert_yaxis()
+    ax.margins(x=0.12)
+    ax.set_xlabel(f"decode time [{unit}]; labels: over the rung above")
+    trace, platform = explanation.instance.trace, explanation.instance.platform
+    ax.set_title(
+        f"{trace.name} on {platform.name}: what {explanation.method.method} spends its time on", fontsize=10, loc="left"
     )
     _strip(ax)
     ax.tick_params(axis="y", length=0)

@@ -19,6 +19,8 @@ from kvopt.units import bytes_text, percent, rate_text, seconds_text, time_unit
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kvopt.explain import Explanation
+
 _COLUMNS = (
     "method",
     "role",
@@ -174,6 +176,32 @@ def ladder(comparison: Comparison) -> list[str]:
     width = max(len(name) for _, name, _ in steps)
     lines = [f"  {seconds_text(time, unit):>10}  {name:<{width}}  {words}" for time, name, words in steps]
     return ["Where the time goes", *lines]
+
+
+def explanation(found: Explanation) -> str:
+    """A diagnosis in words: the ladder, and what binds in each phase."""
+    unit = time_unit([rung.latency_s for rung in found.rungs])
+    width, sources = max(len(r.name) for r in found.rungs), max(len(r.source) for r in found.rungs)
+    lines = [*header(found.instance), "", f"Where the time of {found.method.method} goes"]
+    for rung, row in zip(found.rungs, found.rows, strict=True):
+        over = "" if row["cost_percent"] is None else percent(row["cost_percent"] / 100, sign=True)
+        lines.append(
+            f"  {seconds_text(rung.latency_s, unit):>10}  {over:>8}  {rung.name:<{width}}  {rung.role.value:<9}  "
+            f"{rung.source:<{sources}}".rstrip()
+        )
+    lines += ["", "What binds, by the prices of the bound (worth: what more of the tier would save at most)"]
+    for phase in found.phase_rows:
+        tier = "no tier is full" if phase["tier"] is None else f"{phase['tier']}, worth {_worth(phase)}"
+        steps = f"steps {phase['first_step']}-{phase['last_step']}"
+        lines.append(f"  {steps:<18}  {phase['channel']} decides {phase['channel_percent']:.0f} %;  {tier}")
+    if found.interrupted:
+        lines.append("interrupted: rungs may be looser than they could be")
+    return "\n".join(lines)
+
+
+def _worth(phase: dict) -> str:
+    """Seconds a byte, as microseconds a megabyte: numbers a person can hold."""
+    return f"{1e12 * phase['seconds_per_byte']:.3g} µs/MB"
 
 
 def _cost_of_limits(bound: Bound, ideal: Bound) -> str:

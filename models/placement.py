@@ -42,11 +42,11 @@ Constraints
           + \sum_{i \in \text{new}_t, k} s_i \omega_{ck} z_{ikt}
           + \sum_{i, j, k} s_i (\sigma_{cj} + \omega_{ck}) m_{ijkt}
 
-    The share r read from a tier is z under exclusive copies; of inclusive copies the nearest is read, so the backing
-    tier's share is what no upper tier holds. Under read-through moves, a block read in slot t pays no sigma for its
-    move; free moves pay nothing. Capacity is written for the slots in which the blocks alive exceed the tier: elsewhere it cannot bind. That
-    the source of a move holds the block, m[i,j,k,t] <= z[i,j,t], needs no rows while there are two tiers: the
-    cheapest m, max(0, z[i,k,t+1] - z[i,k,t]), obeys it by itself.
+    The share r read from a tier is z under exclusive copies; of inclusive copies the nearest is read, so the
+    backing tier's share is what no upper tier holds. Under read-through moves, a block read in slot t pays no sigma
+    for its move; free moves pay nothing. Capacity is written for the slots in which the blocks alive exceed the
+    tier: elsewhere it cannot bind. That the source of a move holds the block, m[i,j,k,t] <= z[i,j,t], needs no rows
+    while there are two tiers: the cheapest m, max(0, z[i,k,t+1] - z[i,k,t]), obeys it by itself.
 
 Objective
     .. math:: \min \sum_t L_t, \quad\text{the decode time; the expression } \texttt{latency\_s}\text{ is in seconds.}

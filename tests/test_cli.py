@@ -325,3 +325,25 @@ def test_a_request_log_too_large_for_the_platform_gets_its_room(trace_file, trac
     )
     assert json.loads(done.stdout)["instance"]["capacity_bytes"][1] == total
     assert_refused(run("compare", trace_file, "--backing-bytes", "0"), "--backing-bytes")
+
+
+def test_explain_names_every_rung(trace_file, tmp_path):
+    picture, out = tmp_path / "ladder.png", tmp_path / "ladder.json"
+    done = run(
+        *("explain", trace_file, "--hbm-bytes", "40k", "--time-limit", 5, "--phases", 2),
+        *("--json", out, "--plot", picture),
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    rungs = [row["rung"] for row in found["rungs"]]
+    assert rungs[:4] == ["ideal bandwidth", "limited capacity", "moving blocks", "best found"]
+    assert rungs[-1] == "missing foresight"
+    assert all(rung in done.stdout for rung in rungs)
+    assert len(found["phases"]) == 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_explain_refuses_what_is_no_policy(trace_file):
+    done = run("explain", trace_file, "--hbm-bytes", "40k", "--method", "exact")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: method: 'exact' is no policy")
