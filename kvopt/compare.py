@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
 from kvopt.solve import ALIASES, bound, methods, solve
 
@@ -54,19 +55,21 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """One record a method; None where a method has nothing."""
         baseline = self.results.get(BASELINE)
-        reference = baseline.objective if baseline else None
+        reference = baseline.evaluation.latency_s if baseline and baseline.evaluation else None
         return [self._row(result, reference) for result in self.results.values()]
 
     def _row(self, result: Result, reference: float | None) -> dict[str, Any]:
         found = result.evaluation
-        latency = result.objective
+        latency = found.latency_s if found else None
         return {
             "method": result.method,
             "role": Role.ACHIEVED.value if found else None,
             "latency_s": latency,
             "tokens_per_s": _finite(found.tokens_per_s) if found else None,
             "speedup_vs_static": reference / latency if reference and latency else None,
-            "gap": relative_gap(latency, self.bound.value_s),
+            "objective": result.objective,
+            "objective_unit": self.bound.unit,
+            "gap": relative_gap(result.objective, self.bound.value),
             "kv_hit_rate": _finite(found.kv_hit_rate) if found else None,
             "hit_rate_with_weights": _finite(found.hit_rate_with_weights) if found else None,
             "moved_bytes": found.moved_bytes if found else None,
@@ -91,7 +94,7 @@ class Comparison:
         data = {
             "instance": self.instance.summary(),
             "bound": bound_record(self.bound),
-            "ideal": {"value_s": self.ideal.value_s, "source": self.ideal.source},
+            "ideal": bound_record(self.ideal),
             "rows": self.rows,
             "seed": self.seed,
             "interrupted": self.interrupted,
@@ -113,7 +116,9 @@ def _best(results: dict[str, Result]) -> Result | None:
 def bound_record(bound: Bound) -> dict[str, Any]:
     """A bound as plain data, without its certificate."""
     return {
-        "value_s": bound.value_s,
+        "value_s": bound.value if bound.unit == "s" else None,
+        "value": bound.value,
+        "unit": bound.unit,
         "source": bound.source,
         "role": bound.role.value,
         "verified": bound.verified,
@@ -128,6 +133,7 @@ def compare(
     *,
     time_limit: float | None = 15.0,
     seed: int = 0,
+    objective: Objective | None = None,
     on_progress: OnMethodProgress | None = None,
 ) -> Comparison:
     """Run methods on one instance and set each beside the certified bound.
@@ -141,6 +147,8 @@ def compare(
     time_limit : float, optional
         Seconds for each of: the bound, annealing, the exact model. Policies take what they take.
     seed : int
+    objective : Objective, optional
+        In place of the instance's; see :mod:`kvopt.objective`.
     on_progress : callable, optional
         Called with the method's name and its progress.
 
@@ -150,6 +158,8 @@ def compare(
         After Ctrl-C, with what was finished by then.
     """
     names = _known(methods)
+    if objective is not None:
+        instance = instance.with_objective(objective)
 
     def progress_of(name: str):
         return None if on_progress is None else lambda event: on_progress(name, event)
@@ -215,6 +225,7 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: 
         instance.rules,
         weight_bytes_per_slot=instance.weight_bytes_per_slot * kept,
         batch=instance.batch,
+        objective=instance.objective,
     )
 
 

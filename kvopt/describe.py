@@ -9,7 +9,7 @@ from kvopt.instance import Instance
 from kvopt.platform import Platform
 from kvopt.result import Bound, Termination
 from kvopt.trace import Trace
-from kvopt.units import bytes_text, count, percent, rate_text, seconds_text
+from kvopt.units import amount_text, bytes_text, count, percent, rate_text
 
 
 def header(instance: Instance) -> list[str]:
@@ -24,6 +24,8 @@ def header(instance: Instance) -> list[str]:
         + (f", batch {instance.batch}" if instance.batch > 1 else ""),
         f"{fast:<9} {bytes_text(room)} for the KV cache, {percent(room / peak) if room < peak else 'all'} of {alive}",
     ]
+    if not instance.timed:
+        lines.append(f"objective {instance.objective.name} [{instance.objective.unit}]")
     if instance.weight_bytes_per_slot:
         lines.append(f"weights   {bytes_text(instance.weight_bytes_per_slot)} read in every slot of {trace.n_slots:,}")
     if room >= peak:
@@ -46,15 +48,14 @@ def size_text(instance: Instance) -> str:
 def bound_line(instance: Instance, bound: Bound) -> str:
     """What a bound says, and on what authority."""
     rate = (
-        f", at most {rate_text(instance.tokens_per_s(bound.value_s))} {instance.trace.step_unit}s/s"
-        if bound.value_s > 0
+        f", at most {rate_text(instance.tokens_per_s(bound.value))} {instance.trace.step_unit}s/s"
+        if instance.timed and bound.value > 0
         else ""
     )
     proof = f"{bound.role.value}, verified" if bound.verified else bound.role.value
     stopped = "" if bound.termination is Termination.FINISHED else f", {bound.termination.value}"
-    return (
-        f"bound     at least {seconds_text(bound.value_s)} for any placement{rate} ({bound.source}, {proof}{stopped})"
-    )
+    least = amount_text(bound.value, bound.unit)
+    return f"bound     at least {least} for any placement{rate} ({bound.source}, {proof}{stopped})"
 
 
 def trace_lines(trace: Trace) -> list[str]:

@@ -22,6 +22,8 @@ class Evaluation:
     latency_s : float
         The decode time: sum of the slot times.
     tokens_per_s : float
+    objective : float
+        The instance's objective in its own unit; the decode time unless told otherwise.
     slot_s : float64[T]
         max over channels of ``load_bytes / bandwidth``.
     load_bytes : float64[C, T]
@@ -39,6 +41,7 @@ class Evaluation:
 
     latency_s: float
     tokens_per_s: float
+    objective: float
     slot_s: np.ndarray
     load_bytes: np.ndarray
     read_bytes: np.ndarray
@@ -96,18 +99,34 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
         load += np.outer(omega[target], moved.sum(axis=0)) + np.outer(sigma[source], moved[0])
     slot_s = (load / platform.bandwidth_bytes_per_s[:, None]).max(axis=0)
     latency_s = float(slot_s.sum())
+    in_fast = placement.fast_bytes(instance)
     return Evaluation(
         latency_s=latency_s,
         tokens_per_s=instance.tokens_per_s(latency_s) if latency_s > 0 else float("inf"),
+        objective=instance.prices.per_second * latency_s + _linear(instance, read, new, up, down, in_fast),
         slot_s=slot_s,
         load_bytes=load,
         read_bytes=read,
         new_bytes=new,
         up_bytes=up,
         down_bytes=down,
-        fast_bytes=placement.fast_bytes(instance),
+        fast_bytes=in_fast,
         weight_bytes=instance.weight_bytes_per_slot * trace.n_slots,
     )
+
+
+def _linear(instance: Instance, read, new, up, down, in_fast) -> float:
+    """What the objective charges by the byte, whatever the time."""
+    prices, rules = instance.prices, instance.rules
+    if not prices.linear:
+        return 0.0
+    in_backing = instance.live_bytes if rules.inclusive else instance.live_bytes - in_fast
+    total = prices.read @ read.sum(axis=1) + prices.write @ new.sum(axis=1)
+    total += prices.hold @ np.array([in_fast.sum(), in_backing.sum()])
+    total += prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots
+    for source, target, moved in () if rules.free_moves else ((1, 0, up), (0, 1, down)):
+        total += prices.write[target] * moved.sum() + prices.move_out[source] * moved[0].sum()
+    return float(total)
 
 
 def _read_bytes(instance: Instance, placement: Placement) -> np.ndarray:

@@ -211,6 +211,8 @@ def explain(
     """
     began = time.perf_counter()
     method = _policy(method, time_limit)
+    if not instance.timed:
+        raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Explain that")
     if phases < 1:
         raise MethodError("phases", f"must be at least 1, got {phases}", "Give the number of phases")
 
@@ -268,11 +270,11 @@ def _policy(method: str, time_limit: float | None) -> str:
 
 def _ladder(ideal: Bound, unmoved: Bound, certified: Bound, best: Result, policies: list[Result]) -> tuple[Rung, ...]:
     # Each bound holds for every rung above it: where a search was cut short, the lower rung's value is the better.
-    capacity_s = max(unmoved.value_s, ideal.value_s)
-    moving_s = max(certified.value_s, capacity_s)
+    capacity_s = max(unmoved.value, ideal.value)
+    moving_s = max(certified.value, capacity_s)
     method, *twin = policies
     rungs = [
-        Rung("ideal bandwidth", ideal.value_s, ideal.role, ideal.source),
+        Rung("ideal bandwidth", ideal.value, ideal.role, ideal.source),
         Rung("limited capacity", capacity_s, unmoved.role, f"{unmoved.source}, moves free"),
         Rung("moving blocks", moving_s, certified.role, certified.source),
         Rung("best found", best.objective, Role.ACHIEVED, best.method),

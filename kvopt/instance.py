@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kvopt.errors import InstanceError
+from kvopt.objective import Objective, Prices, checked_prices, latency
 from kvopt.platform import Platform
 from kvopt.trace import PREFILL, Trace
 
@@ -89,9 +90,13 @@ class Instance:
         Bytes of weights read from the fastest tier in every slot.
     batch : int
         Sequences that decode together; only tokens per second depend on it.
+    objective : Objective
+        What placements are to be good at; see :mod:`kvopt.objective`.
 
     Raises
     ------
+    ObjectiveError
+        When the objective names what the platform does not have, or has a negative price.
     InstanceError
         When weights do not fit, when the fastest tier cannot hold the largest block, or when the blocks alive in some
         slot exceed what the tiers can hold.
@@ -103,6 +108,7 @@ class Instance:
     weight_bytes: float = 0.0
     weight_bytes_per_slot: float = 0.0
     batch: int = 1
+    objective: Objective = field(default_factory=latency)
 
     def __post_init__(self) -> None:
         for name in ("weight_bytes", "weight_bytes_per_slot"):
@@ -112,6 +118,21 @@ class Instance:
         if self.batch < 1:
             raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
         self._check_capacity()
+        checked_prices(self.objective, self.platform)
+
+    @cached_property
+    def prices(self) -> Prices:
+        """The objective in numbers, on this platform."""
+        return checked_prices(self.objective, self.platform)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the objective is the decode time in seconds."""
+        return self.prices.per_second == 1 and not self.prices.linear
+
+    def with_objective(self, objective: Objective) -> Instance:
+        """The same problem, to be solved for another objective."""
+        return replace(self, objective=objective)
 
     def _check_capacity(self) -> None:
         fast, backing = self.capacity_bytes
@@ -188,4 +209,5 @@ class Instance:
             "moves": self.rules.moves.value,
             "weight_bytes_per_slot": self.weight_bytes_per_slot,
             "batch": self.batch,
+            "objective": self.objective.name,
         }

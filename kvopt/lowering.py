@@ -7,6 +7,9 @@ of a block can do to the channels in slot t is then one small table::
                       in state z during slot t and in state z' during slot t + 1
 
 and ``write[z, c]`` for the slot that writes it in state z. A slot lasts max_c (base[c, t] + sum of those).
+
+Under another objective than the decode time, seconds are that objective's units: the table then holds the time's weight
+times the seconds, and its linear terms on every channel (:mod:`kvopt.objective` says why that is the same).
 """
 
 from __future__ import annotations
@@ -89,11 +92,11 @@ class Lowered:
 
 
 def lower(instance: Instance) -> Lowered:
-    """Lower an instance under the latency objective."""
+    """Lower an instance under its objective."""
     trace, rules = instance.trace, instance.rules
     op, write, always = _operations(instance)
     base_s = np.zeros((len(instance.platform.channels), instance.n_slots))
-    base_s += (instance.weight_bytes_per_slot * _read_s_per_byte(instance)[FAST])[:, None]
+    base_s += (instance.weight_bytes_per_slot * _costs(instance)[0][FAST])[:, None]
     written = trace.write_step >= 0
     for c in np.flatnonzero(always):
         np.add.at(base_s[c], instance.birth_slot[written], trace.size_bytes[written] * always[c])
@@ -124,17 +127,31 @@ def lower(instance: Instance) -> Lowered:
     )
 
 
-def _read_s_per_byte(instance: Instance) -> np.ndarray:
-    return instance.platform.loads("read") / instance.platform.bandwidth_bytes_per_s
+def unit_per_byte(low: Lowered) -> float:
+    """What a byte read from the backing tier costs, the scale of temperatures; if that is free, the dearest operation;
+    if all are, 1."""
+    op, write = low.op_s_per_byte, low.write_s_per_byte
+    return float(op[1, BACKING, BACKING].max() or op.max() or write.max() or 1.0)
+
+
+def _costs(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """float64[K, C] each: what a byte read, written or moved out costs on every channel, linear terms on all alike."""
+    platform, prices = instance.platform, instance.prices
+    rate = platform.bandwidth_bytes_per_s
+    return tuple(
+        prices.per_second * platform.loads(role) / rate + getattr(prices, role)[:, None]
+        for role in ("read", "write", "move_out")
+    )
 
 
 def _operations(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """op[r, z, z', c], write[z, c] and the write that happens in every state, all in seconds per byte."""
-    platform, rules = instance.platform, instance.rules
-    rate = platform.bandwidth_bytes_per_s
-    read, write, out = (platform.loads(role) / rate for role in ("read", "write", "move_out"))
-    op = np.zeros((2, 2, 2, len(rate)))
-    for z in (FAST, BACKING):
+    """op[r, z, z', c], write[z, c] and the write that happens in every state, all in the objective's unit per byte."""
+    rules = instance.rules
+    read, write, out = _costs(instance)
+    op = np.zeros((2, 2, 2, read.shape[1]))
+    fast, backing = instance.prices.hold
+    for z, hold in ((FAST, fast + backing * rules.inclusive), (BACKING, backing)):
+        op[:, z] += hold
         op[1, z] += read[z]
     for source, target in ((BACKING, FAST), (FAST, BACKING)):
         if rules.free_moves or (rules.inclusive and target == BACKING):
@@ -142,5 +159,5 @@ def _operations(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]
         op[0, source, target] += out[source] + write[target]
         op[1, source, target] += write[target] if rules.read_through else out[source] + write[target]
     if rules.inclusive:
-        return op, np.array([write[FAST], np.zeros_like(rate)]), write[BACKING]
-    return op, write, np.zeros_like(rate)
+        return op, np.array([write[FAST], np.zeros_like(write[FAST])]), write[BACKING]
+    return op, write, np.zeros_like(write[FAST])

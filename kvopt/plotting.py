@@ -15,7 +15,7 @@ from kvopt.evaluate import Evaluation, evaluate
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.result import Bound, Progress, Result, Role
-from kvopt.units import bytes_unit, percent, seconds_text, time_unit
+from kvopt.units import amount_text, bytes_unit, percent, seconds_text, time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,24 +45,27 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     found = [r for r in comparison.results.values() if r.objective is not None]
     names = [r.method for r in found]
     bound = comparison.bound
-    size, unit = time_unit([bound.value_s, *(r.objective for r in found)])
+    timed = comparison.instance.timed
+    size, unit = time_unit([bound.value, *(r.objective for r in found)]) if timed else (1.0, bound.unit)
     times = np.array([r.objective for r in found]) / size
-    limit = bound.value_s / size
+    limit = bound.value / size
     ax.barh(names, times, color=[_colour(r) for r in found], height=0.68, zorder=2)
     ax.invert_yaxis()
     right = max([limit, *times]) * 1.16
     for y, (time, result) in enumerate(zip(times, found, strict=True)):
-        gap = percent(result.objective / bound.value_s - 1, sign=True) if bound.value_s > 0 else "no bound"
+        gap = percent(result.objective / bound.value - 1, sign=True) if bound.value > 0 else "no bound"
         ax.annotate(gap, (time, y), (4, 0), textcoords="offset points", va="center", fontsize=9)
     # The zone lies over the bars: what sticks out of it is what a better placement might still gain.
     ax.axvspan(0, limit, facecolor="white", alpha=0.45, zorder=3)
     ax.axvspan(0, limit, facecolor="none", edgecolor=_GREY, alpha=0.25, hatch="//", linewidth=0, zorder=3)
     ax.axvline(limit, color="black", linestyle="--", linewidth=1.4, zorder=4)
     ax.set_xlim(0, right)
-    ax.set_xlabel(f"decode time [{unit}]; labels: how far above the bound")
+    what = "decode time" if timed else comparison.instance.objective.name
+    ax.set_xlabel(f"{what} [{unit}]; labels: how far above the bound")
     ax.set_title(
         f"{comparison.instance.trace.name} on {comparison.instance.platform.name}: "
-        f"no placement is faster than {seconds_text(bound.value_s)} ({bound.source} bound, {bound.role.value})",
+        f"no placement is {'faster' if timed else 'less'} than {amount_text(bound.value, bound.unit)} "
+        f"({bound.source} bound, {bound.role.value})",
         fontsize=10,
         loc="left",
     )
@@ -157,7 +160,7 @@ def plot_convergence(
         )
         ax.plot(time, value, drawstyle="steps-post", color=colour, label=label, linewidth=1.6, **style)
     _zoom(ax, [value[-1] / size for *_, value in lines])
-    certified = [item.value_s / size for _, item in given if isinstance(item, Bound) and item.role is Role.CERTIFIED]
+    certified = [item.value / size for _, item in given if isinstance(item, Bound) and item.role is Role.CERTIFIED]
     if certified:
         ax.axhspan(ax.get_ylim()[0], max(certified), facecolor=_GREY, alpha=0.15, zorder=0)
     if log_time and lines:
@@ -177,16 +180,16 @@ def _label(item: Result | Bound) -> str:
 
 
 def _final(item: Result | Bound) -> float:
-    return item.value_s if isinstance(item, Bound) else item.objective or 0.0
+    return item.value if isinstance(item, Bound) else item.objective or 0.0
 
 
 def _sides(label: str, item: Result | Bound, colour: str) -> list[tuple[str, str, bool, np.ndarray, np.ndarray]]:
     """(label, colour, whether a bound, times, values in seconds) of the lines one item draws: the best so far."""
     if isinstance(item, Bound):
         # An early stage may lie in the last digits above what was certified in the end.
-        last = Progress(item.elapsed_s, None, item.value_s)
+        last = Progress(item.elapsed_s, None, item.value)
         time, value = _best_so_far([*item.history, last], "bound", np.maximum)
-        return [(f"{label}, {item.role.value}", colour, True, time, np.minimum(value, item.value_s))]
+        return [(f"{label}, {item.role.value}", colour, True, time, np.minimum(value, item.value))]
     lines = []
     if item.objective is not None:
         last = Progress(item.elapsed_s, item.objective)
@@ -195,7 +198,7 @@ def _sides(label: str, item: Result | Bound, colour: str) -> list[tuple[str, str
         )
     if item.bound is not None and item.bound.role is Role.CLAIMED:
         time, value = _best_so_far(
-            [*item.history, Progress(item.elapsed_s, None, item.bound.value_s)], "bound", np.maximum
+            [*item.history, Progress(item.elapsed_s, None, item.bound.value)], "bound", np.maximum
         )
         lines.append((f"{label}: {item.bound.source} bound, claimed", colour, True, time, value))
     return lines
@@ -332,5 +335,5 @@ def _step_axis(ax: Axes, step: np.ndarray) -> None:
 def _strip(ax: Axes) -> None:
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    ax.grid(axis="x" if ax.get_xlabel().startswith("decode") else "y", linewidth=0.5, alpha=0.5, zorder=0)
+    ax.grid(axis="x" if "; labels:" in ax.get_xlabel() else "y", linewidth=0.5, alpha=0.5, zorder=0)
     ax.set_axisbelow(True)

@@ -14,7 +14,7 @@ from kvopt.compare import BASELINE, Comparison
 from kvopt.describe import header, size_text
 from kvopt.instance import Instance
 from kvopt.result import Bound, Result, Role, Termination
-from kvopt.units import bytes_text, percent, rate_text, seconds_text, time_unit
+from kvopt.units import amount_text, bytes_text, percent, rate_text, seconds_text, time_unit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,9 +104,10 @@ def table(comparison: Comparison, title: str = "") -> Table:
     instance = comparison.instance
     bounds = bounds_of(comparison)
     times = [row["latency_s"] for row in comparison.rows if row["latency_s"] is not None]
-    unit = time_unit([*times, *(b.value_s for _, b in bounds)])
-    columns = tuple(c or f"{instance.trace.step_unit}s/s" for c in _COLUMNS)
-    rows = [_method_row(row, unit) for row in comparison.rows]
+    unit = time_unit([*times, *(b.value for _, b in bounds if instance.timed)])
+    fourth = f"{instance.trace.step_unit}s/s" if instance.timed else instance.objective.name
+    columns = tuple(c or fourth for c in _COLUMNS)
+    rows = [_method_row(row, unit, instance.timed) for row in comparison.rows]
     rows += [_bound_row(instance, name, bound, unit) for name, bound in bounds]
     names = list(comparison.results)
     best = names.index(comparison.best.method) if comparison.best else None
@@ -118,7 +119,7 @@ def bounds_of(comparison: Comparison) -> list[tuple[str, Bound]]:
     found = [comparison.ideal, comparison.bound]
     found += [r.bound for r in comparison.results.values() if r.bound is not None and r.bound.role is Role.CLAIMED]
     distinct = {bound.source: bound for bound in found}
-    return sorted(((_bound_name(b), b) for b in distinct.values()), key=lambda pair: pair[1].value_s)
+    return sorted(((_bound_name(b), b) for b in distinct.values()), key=lambda pair: pair[1].value)
 
 
 def _bound_name(bound: Bound) -> str:
@@ -127,13 +128,13 @@ def _bound_name(bound: Bound) -> str:
     return f"bound: {bound.source}" + (" (verified)" if bound.verified else "")
 
 
-def _method_row(row: dict, unit: tuple[float, str]) -> tuple[str, ...]:
+def _method_row(row: dict, unit: tuple[float, str], timed: bool) -> tuple[str, ...]:
     speedup = row["speedup_vs_static"]
     return (
         row["method"],
         row["role"] or "nothing found",
         seconds_text(row["latency_s"], unit),
-        rate_text(row["tokens_per_s"]),
+        rate_text(row["tokens_per_s"]) if timed else amount_text(row["objective"], row["objective_unit"]),
         "-" if speedup is None else f"{speedup:.2f} x",
         percent(row["gap"], sign=True),
         percent(row["kv_hit_rate"]),
@@ -144,12 +145,12 @@ def _method_row(row: dict, unit: tuple[float, str]) -> tuple[str, ...]:
 
 
 def _bound_row(instance: Instance, name: str, bound: Bound, unit: tuple[float, str]) -> tuple[str, ...]:
-    rate = instance.tokens_per_s(bound.value_s) if bound.value_s > 0 else None
+    rate = instance.tokens_per_s(bound.value) if instance.timed and bound.value > 0 else None
     return (
         name,
         bound.role.value,
-        f">= {seconds_text(bound.value_s, unit)}",
-        f"<= {rate_text(rate)}",
+        f">= {seconds_text(bound.value, unit)}" if instance.timed else "-",
+        f"<= {rate_text(rate)}" if instance.timed else f">= {amount_text(bound.value, bound.unit)}",
         *("-",) * 4,
         _took(bound.elapsed_s),
         bound.termination.value,
@@ -161,14 +162,19 @@ def _took(elapsed_s: float) -> str:
 
 
 def ladder(comparison: Comparison) -> list[str]:
-    """Where the time goes: from what no machine of this bandwidth can beat up to a placement that never adapts."""
+    """Where the time goes: from what no machine of this bandwidth can beat up to a placement that never adapts.
+
+    Nothing under another objective than the decode time.
+    """
+    if not comparison.instance.timed:
+        return []
     best, bound, ideal = comparison.best, comparison.bound, comparison.ideal
     unit = time_unit(
-        [ideal.value_s, bound.value_s, *(r.objective for r in comparison.results.values() if r.objective is not None)]
+        [ideal.value, bound.value, *(r.objective for r in comparison.results.values() if r.objective is not None)]
     )
     steps = [
-        (ideal.value_s, "ideal bandwidth, certified", "all channels busy all the time; no capacity limit, no moves"),
-        (bound.value_s, f"{bound.source} bound, {bound.role.value}", _cost_of_limits(bound, ideal)),
+        (ideal.value, "ideal bandwidth, certified", "all channels busy all the time; no capacity limit, no moves"),
+        (bound.value, f"{bound.source} bound, {bound.role.value}", _cost_of_limits(bound, ideal)),
     ]
     if best is not None:
         steps.append((best.objective, f"best found, achieved: {best.method}", _left_open(best, bound)))
@@ -206,7 +212,7 @@ def _worth(phase: dict) -> str:
 
 def _cost_of_limits(bound: Bound, ideal: Bound) -> str:
     # Verification takes off an allowance for rounding, which may leave equal bounds in the wrong order.
-    extra = max(bound.value_s / ideal.value_s - 1, 0.0) if ideal.value_s > 0 else 0.0
+    extra = max(bound.value / ideal.value - 1, 0.0) if ideal.value > 0 else 0.0
     cost = (
         f"capacity and moving blocks cost at least {percent(extra, sign=True)}"
         if extra > 1e-6
@@ -217,7 +223,7 @@ def _cost_of_limits(bound: Bound, ideal: Bound) -> str:
 
 
 def _left_open(best: Result, bound: Bound) -> str:
-    gap = best.objective / bound.value_s - 1 if bound.value_s > 0 else math.inf
+    gap = best.objective / bound.value - 1 if bound.value > 0 else math.inf
     if best.termination is Termination.OPTIMAL:
         return f"at most {percent(gap)} above the bound, and the solver claims it optimal"
     return f"at most {percent(gap)} above the bound; whether the rest can be gained is unproven"

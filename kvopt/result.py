@@ -57,9 +57,9 @@ class Progress:
     ----------
     elapsed_s : float
     objective : float or None
-        Best achieved time so far, in seconds.
+        Best achieved so far, in the objective's unit (seconds, for the decode time).
     bound : float or None
-        Best lower bound so far, in seconds.
+        Best lower bound so far, in the same unit.
     gap : float or None
         ``objective / bound - 1``.
     detail : str
@@ -97,11 +97,12 @@ class Certificate:
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A time no placement can beat.
+    """A value of the objective that no placement can beat.
 
     Parameters
     ----------
-    value_s : float
+    value : float
+        In the objective's unit: seconds, for the decode time.
     source : str
         "dual", "aggregate bandwidth", "HiGHS MIP", "HiGHS LP".
     role : Role
@@ -115,9 +116,11 @@ class Bound:
     termination : Termination
     elapsed_s : float
     history : tuple of Progress
+    unit : str
+        Of ``value``.
     """
 
-    value_s: float
+    value: float
     source: str
     role: Role
     verified: bool = False
@@ -126,6 +129,20 @@ class Bound:
     termination: Termination = Termination.FINISHED
     elapsed_s: float = 0.0
     history: tuple[Progress, ...] = ()
+    unit: str = "s"
+
+    @property
+    def value_s(self) -> float:
+        """The bound in seconds.
+
+        Raises
+        ------
+        ValueError
+            When the objective does not count seconds.
+        """
+        if self.unit != "s":
+            raise ValueError(f"this bound counts {self.unit}, not seconds: use value")
+        return self.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,13 +183,14 @@ class Result:
 
     @property
     def objective(self) -> float | None:
-        """The achieved decode time in seconds, recomputed by the evaluator."""
-        return None if self.evaluation is None else self.evaluation.latency_s
+        """What was achieved, recomputed by the evaluator: the decode time in seconds, unless the instance has another
+        objective."""
+        return None if self.evaluation is None else self.evaluation.objective
 
     @property
     def gap(self) -> float | None:
         """``objective / bound - 1`` with the engine's own bound."""
-        return relative_gap(self.objective, self.bound.value_s if self.bound else None)
+        return relative_gap(self.objective, self.bound.value if self.bound else None)
 
     @classmethod
     def judge(

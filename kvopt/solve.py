@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
+from kvopt.objective import Objective
 from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Termination
 
@@ -31,6 +32,7 @@ def solve(
     seed: int = 0,
     start: Placement | Result | str | None = None,
     bound: Bound | None = None,
+    objective: Objective | None = None,
     on_progress: OnProgress | None = None,
     **options,
 ) -> Result:
@@ -50,6 +52,8 @@ def solve(
     bound : Bound, optional
         A bound computed before, to report the gap to; annealing also starts from a dual bound's multipliers.
         Without one, annealing computes its own.
+    objective : Objective, optional
+        In place of the instance's; see :mod:`kvopt.objective`. Policies take no notice of it, but are judged by it.
     on_progress : callable, optional
         Called with a :class:`kvopt.Progress` now and then.
     **options
@@ -65,6 +69,8 @@ def solve(
     MethodError
         For an unknown method or option.
     """
+    if objective is not None:
+        instance = instance.with_objective(objective)
     method = check_arguments(method, time_limit, start)
     if method == "anneal":
         return _anneal(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
@@ -102,6 +108,7 @@ def bound(
     *,
     method: str = "dual",
     time_limit: float | None = None,
+    objective: Objective | None = None,
     on_progress: OnProgress | None = None,
     **options,
 ) -> Bound:
@@ -115,6 +122,8 @@ def bound(
         below the aggregate one.
     time_limit : float, optional
         Seconds.
+    objective : Objective, optional
+        In place of the instance's; see :mod:`kvopt.objective`.
     on_progress : callable, optional
     **options
         Of :func:`kvopt.bounds.dual_bound`.
@@ -127,6 +136,8 @@ def bound(
     from kvopt import bounds
 
     _check_time_limit(time_limit)
+    if objective is not None:
+        instance = instance.with_objective(objective)
     if method == "aggregate":
         return bounds.aggregate_bound(instance)
     if method == "dual":
@@ -165,7 +176,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         seed=seed,
         start=start,
         multipliers=known.guide or known.certificate,
-        bound_s=known.value_s,
+        bound_s=known.value,
         on_progress=on_progress,
         **options,
     )
@@ -206,7 +217,7 @@ def _policy(instance, name, given, on_progress, options) -> Result:
 def _better(*bounds: Bound | None) -> Bound | None:
     """The highest of the bounds there are."""
     known = [b for b in bounds if b is not None]
-    return max(known, key=lambda b: b.value_s) if known else None
+    return max(known, key=lambda b: b.value) if known else None
 
 
 def _checked(function, options: dict) -> dict:

@@ -23,6 +23,13 @@ def seconds_text(time_s: float | None, unit: tuple[float, str] | None = None) ->
     return f"{_digits(time_s / size)} {name}"
 
 
+def amount_text(value: float | None, unit: str) -> str:
+    """A value of an objective in its own unit."""
+    if unit == "s":
+        return seconds_text(value)
+    return "-" if value is None else f"{value:.4g} {unit}"
+
+
 def bytes_text(size_bytes: float | None) -> str:
     """A size with three significant digits."""
     if size_bytes is None:

@@ -49,7 +49,10 @@ Constraints
     while there are two tiers: the cheapest m, max(0, z[i,k,t+1] - z[i,k,t]), obeys it by itself.
 
 Objective
-    .. math:: \min \sum_t L_t, \quad\text{the decode time; the expression } \texttt{latency\_s}\text{ is in seconds.}
+    .. math:: \min\; w \sum_t L_t + \text{what the objective charges by the byte read, written, moved and held}
+
+    For the decode time, the default, that is the sum of L alone; the expression ``latency_s`` is it in seconds, and
+    ``cost`` counts in units of ``cost_unit``.
 """
 
 from __future__ import annotations
@@ -60,6 +63,8 @@ import numpy as np
 import pyomo.environ as pyo
 
 from kvopt.instance import Instance
+
+_PRICED = ("read", "write", "move_out", "hold")
 
 
 def build(instance: Instance, *, relax: bool = False) -> pyo.ConcreteModel:
@@ -82,8 +87,10 @@ def build(instance: Instance, *, relax: bool = False) -> pyo.ConcreteModel:
     _declare_variables(model, data, relax)
     _constrain_residency(model, data)
     _constrain_slot_times(model, data)
-    model.decode_time = pyo.Objective(expr=pyo.quicksum(model.L.values()))
-    model.latency_s = pyo.Expression(expr=data.time_unit_s * model.decode_time.expr)
+    model.latency_s = pyo.Expression(expr=data.time_unit_s * pyo.quicksum(model.L.values()))
+    model.cost_unit = data.cost_unit
+    linear = _linear_terms(model, data) if data.linear else 0.0
+    model.cost = pyo.Objective(expr=data.time_weight * pyo.quicksum(model.L.values()) + linear)
     return model
 
 
@@ -120,11 +127,7 @@ def _constrain_slot_times(model: pyo.ConcreteModel, data: SimpleNamespace) -> No
     """A slot lasts as long as its busiest channel takes for reads, new blocks and moves."""
     z, m, size = model.z, model.m, data.size
 
-    def held(i, k, t):
-        return z[i, k, t] if k in data.PLACED else 1
-
-    def share_read(i, k, t):
-        return z[i, k, t] if k in data.PLACED else 1 - sum(z[i, upper, t] for upper in data.PLACED)
+    held, share_read = _residency(z, data)
 
     def move(i, j, k, c, t):
         passing_by = data.read_through and i in data.reads[t]
@@ -144,6 +147,38 @@ def _constrain_slot_times(model: pyo.ConcreteModel, data: SimpleNamespace) -> No
         )
 
 
+def _residency(z: pyo.Var, data: SimpleNamespace):
+    """Two functions of (i, k, t): whether tier k holds the block, and the share read from it."""
+
+    def held(i, k, t):
+        return z[i, k, t] if k in data.PLACED else 1
+
+    def share_read(i, k, t):
+        return z[i, k, t] if k in data.PLACED else 1 - sum(z[i, upper, t] for upper in data.PLACED)
+
+    return held, share_read
+
+
+def _linear_terms(model: pyo.ConcreteModel, data: SimpleNamespace):
+    """What the objective charges by the byte, in cost units."""
+    z, m, size, price = model.z, model.m, data.size, data.price
+
+    held, share_read = _residency(z, data)
+
+    def move(i, j, k, t):
+        passing_by = data.read_through and i in data.reads[t]
+        return price["write"][k] + (0 if passing_by else price["move_out"][j])
+
+    terms = [price["weights"] * len(data.SLOTS)]
+    for t in data.SLOTS:
+        terms += [size[i] * price["read"][k] * share_read(i, k, t) for i in data.reads[t] for k in data.TIERS]
+        terms += [size[i] * price["write"][k] * held(i, k, t) for i in data.new[t] for k in data.TIERS]
+        terms += [size[i] * price["hold"][k] * held(i, k, t) for i in data.alive[t] for k in data.TIERS]
+        if not data.free_moves:
+            terms += [size[i] * move(i, j, k, t) * m[i, j, k, t] for i in data.stays[t] for j, k in data.MOVES]
+    return pyo.quicksum(terms)
+
+
 def _data(instance: Instance) -> SimpleNamespace:
     """Sets and data under the names of the module's docstring, as plain Python numbers in the model's units."""
     trace, platform, rules = instance.trace, instance.platform, instance.rules
@@ -151,6 +186,9 @@ def _data(instance: Instance) -> SimpleNamespace:
     byte_unit = float(trace.size_bytes.mean())
     time_unit_s = byte_unit * float(read_s.max()) or 1.0
     per_byte = byte_unit / time_unit_s
+    prices = instance.prices
+    dearest = max(prices.per_second * read_s.max(), *(getattr(prices, n).max() for n in _PRICED))
+    cost_unit = byte_unit * float(dearest) or 1.0
     tiers = range(len(platform.tiers))
     placed = tiers[:-1] if rules.inclusive else tiers
     data = SimpleNamespace(
@@ -159,6 +197,11 @@ def _data(instance: Instance) -> SimpleNamespace:
         inclusive=rules.inclusive,
         read_through=rules.read_through,
         free_moves=rules.free_moves,
+        linear=prices.linear,
+        cost_unit=cost_unit,
+        time_weight=prices.per_second * time_unit_s / cost_unit,
+        price={n: (getattr(prices, n) * byte_unit / cost_unit).tolist() for n in _PRICED}
+        | {"weights": float(prices.read[0]) * instance.weight_bytes_per_slot / cost_unit},
         BLOCKS=range(trace.n_blocks),
         TIERS=tiers,
         PLACED=placed,

@@ -204,6 +204,39 @@ def slow_latency(instance: Instance, placement: Placement) -> float:
     return float((load / rates).max(axis=1).sum())
 
 
+def slow_objective(instance: Instance, placement: Placement) -> float:
+    """The objective by the definition, block by block and slot by slot."""
+    in_fast, read, prices = placement.to_dense(instance.n_slots), reads(instance), instance.prices
+    total = prices.per_second * slow_latency(instance, placement)
+    total += prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots
+    for i in range(instance.trace.n_blocks):
+        path = tuple(bool(z) for z in in_fast[i, instance.birth_slot[i] : instance.death_slot[i]])
+        total += block_price(instance, i, path, read)
+    return float(total)
+
+
+def block_price(instance: Instance, i: int, path: tuple[bool, ...], read: np.ndarray) -> float:
+    """What the objective charges block i by the byte when it is in the fast tier as ``path`` says."""
+    prices, rules, total = instance.prices, instance.rules, 0.0
+    for j, here in enumerate(path):
+        t = int(instance.birth_slot[i]) + j
+        tier = 0 if here else 1
+        both = rules.inclusive and here
+        total += prices.hold[tier] + (prices.hold[1] if both else 0.0)
+        if j == 0 and instance.trace.write_step[i] >= 0:
+            total += prices.write[tier] + (prices.write[1] if both else 0.0)
+        if read[i, t]:
+            total += prices.read[tier]
+        if j + 1 == len(path) or path[j + 1] == here or rules.free_moves:
+            continue
+        if rules.inclusive and here:
+            continue
+        total += prices.write[1 - tier]
+        if not (rules.read_through and read[i, t]):
+            total += prices.move_out[tier]
+    return total * float(instance.trace.size_bytes[i])
+
+
 def brute_force(instance: Instance) -> tuple[float, Placement]:
     """The optimum and a placement that attains it, by trying every residency of every block.
 
@@ -217,6 +250,7 @@ def brute_force(instance: Instance) -> tuple[float, Placement]:
     base = np.array([instance.platform.tiers[0].read.get(c.name, 0.0) for c in instance.platform.channels])
     # Every combination so far: its loads in seconds, bytes in the fast tier, and the paths chosen.
     loads = np.tile(instance.weight_bytes_per_slot * base / rates, (1, instance.n_slots, 1))
+    price = np.array([instance.prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots])
     held = np.zeros((1, instance.n_slots))
     chosen: np.ndarray = np.zeros((1, 0), int)
     for i in range(trace.n_blocks):
@@ -227,16 +261,18 @@ def brute_force(instance: Instance) -> tuple[float, Placement]:
         own_held[:, birth:death] = np.array(paths) * float(trace.size_bytes[i])
         loads = (loads[:, None] + own[None]).reshape(-1, *loads.shape[1:])
         held = (held[:, None] + own_held[None]).reshape(-1, instance.n_slots)
+        own_price = np.array([block_price(instance, i, path, read) for path in paths])
+        price = (price[:, None] + own_price[None]).ravel()
         pick = np.tile(np.arange(len(paths)), len(chosen))[:, None]
         chosen = np.hstack([np.repeat(chosen, len(paths), axis=0), pick])
         fits = (held <= instance.capacity_bytes[0]).all(axis=1)
-        loads, held, chosen = loads[fits], held[fits], chosen[fits]
+        loads, held, chosen, price = loads[fits], held[fits], chosen[fits], price[fits]
     if not instance.rules.inclusive:
         fits = (instance.live_bytes - held <= instance.capacity_bytes[1]).all(axis=1)
-        loads, chosen = loads[fits], chosen[fits]
+        loads, chosen, price = loads[fits], chosen[fits], price[fits]
     if not len(loads):
         raise ValueError("no residency is feasible")
-    total = loads.max(axis=2).sum(axis=1)
+    total = instance.prices.per_second * loads.max(axis=2).sum(axis=1) + price
     best = int(np.argmin(total))
     in_fast = np.zeros((trace.n_blocks, instance.n_slots), bool)
     for i, number in enumerate(chosen[best]):

@@ -19,6 +19,7 @@ LAYERS = (
         "errors",
         "platform",
         "platforms",
+        "objective",
         "trace",
         "trace_io",
         "instance",

@@ -36,8 +36,8 @@ def test_rules_take_enums_and_their_values():
     assert Rules("inclusive", "read-through").read_through
     with pytest.raises(InstanceError, match=r"rules.copies: 'both' is not known. Choose one of: 'exclusive', 'inclusi"):
         Rules("both")
-    with pytest.raises(InstanceError, match=r"rules.moves: 'free' is not known"):
-        Rules(moves="free")
+    with pytest.raises(InstanceError, match=r"rules.moves: 'teleport' is not known"):
+        Rules(moves="teleport")
 
 
 def test_slots_of_birth_and_death():

@@ -133,21 +133,25 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     # Weights of the idle moves, kept beside the caches they are computed from.
     up_weight = np.exp(-np.minimum(state.up / temperature, _MOST_COST))
     down_weight = np.exp(-np.minimum(state.down / temperature, _MOST_COST))
-    rent_weight = np.empty((classes, n_slots))
+    # Weights must not exceed 1, or products of them overflow: a rent below 0 is charged to the backing tier.
+    rent = rent + problem.hold
+    rent_weight, stay_weight = np.empty((classes, n_slots)), np.empty((classes, n_slots))
     for k in range(classes):
-        rent_weight[k] = np.exp(-np.minimum(rent * problem.class_size[k] / temperature, _MOST_COST))
+        cost = np.maximum(np.minimum(rent * problem.class_size[k] / temperature, _MOST_COST), -_MOST_COST)
+        rent_weight[k], stay_weight[k] = np.exp(-np.maximum(cost, 0.0)), np.exp(np.minimum(cost, 0.0))
     kind = np.empty(n_slots, np.uint8)
     weight, forward = np.empty((n_slots, 4)), np.empty((n_slots, 2))
     for i in order:
         _mark(problem, i, kind)
         _shift(problem, state, i, -1.0, kind, temperature, up_weight, down_weight)
-        _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, rent_weight, weight, forward)
+        held_weight = (rent_weight, stay_weight)
+        _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, held_weight, weight, forward)
         _draw_path(problem, state, i, weight, forward, rng)
         _shift(problem, state, i, 1.0, kind, temperature, up_weight, down_weight)
 
 
 @njit(cache=True, nogil=True)
-def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, rent_weight, weight, forward):
+def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, held_weight, weight, forward):
     """Forward filtering: fill the weights of each slot's four transitions and of reaching each state."""
     birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     change, extra = np.empty(4), np.empty(state.load.shape[1])
@@ -156,19 +160,23 @@ def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, 
         t = birth + j
         if kind[j] == 0 and k >= 0:
             w0, w1, w2, w3 = 1.0, down_weight[k, t], up_weight[k, t], 1.0
-            here = rent_weight[k, t]
+            in_fast, in_backing = held_weight[0][k, t], held_weight[1][k, t]
         else:
             _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
             w0, w1 = _weight(change[0], temperature), _weight(change[1], temperature)
             w2, w3 = _weight(change[2], temperature), _weight(change[3], temperature)
-            here = _weight(rent[t] * size, temperature)
+            in_fast = _weight(max(rent[t], 0.0) * size, temperature)
+            in_backing = _weight(max(-rent[t], 0.0) * size, temperature)
         fast, backing = _allowed(problem, state.held, t, size)
         if fast:
-            w0 *= here
-            w1 *= here
+            w0 *= in_fast
+            w1 *= in_fast
         else:
             w0, w1 = 0.0, 0.0
-        if not backing:
+        if backing:
+            w2 *= in_backing
+            w3 *= in_backing
+        else:
             w2, w3 = 0.0, 0.0
         forward[j, 0], forward[j, 1] = p0, p1
         weight[j, 0], weight[j, 1], weight[j, 2], weight[j, 3] = w0, w1, w2, w3
@@ -214,6 +222,7 @@ def improve_sweep(problem, state, order, rent):
     The total time never rises. Ties keep a block in the state it has, so that a sweep without gain changes nothing.
     """
     n_slots = state.load.shape[0]
+    rent = rent + problem.hold
     kind = np.empty(n_slots, np.uint8)
     came_from = np.empty((n_slots + 1, 2), np.uint8)
     change, extra = np.empty(4), np.empty(state.load.shape[1])
@@ -289,7 +298,7 @@ def flip_sweep(problem, state, flips, temperature, rng):
         if (z == FAST and held > problem.most_fast) or (z == BACKING and held < problem.least_fast[t]):
             continue
         first = max(t - 1, birth)
-        delta = 0.0
+        delta = problem.hold * (held - state.held[t])
         for s in range(first, t + 1):
             for c in range(n_channels):
                 new[s - first, c] = state.load[s, c]

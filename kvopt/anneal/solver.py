@@ -16,7 +16,7 @@ from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
-from kvopt.lowering import BACKING, Lowered, lower
+from kvopt.lowering import Lowered, lower, unit_per_byte
 from kvopt.placement import Placement
 from kvopt.result import Certificate, OnProgress, Progress, Result, Termination
 from kvopt.trellis import Trellis, sample_placement
@@ -145,7 +145,7 @@ class _Run:
     def report(self, state: State, detail: str) -> None:
         with self.lock:
             if excess_bytes(self.problem, state) == 0.0:
-                self.best_s = min(self.best_s, total_time(state))
+                self.best_s = min(self.best_s, total_time(self.problem, state))
             best = self.best_s if np.isfinite(self.best_s) else None
             event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail)
             self.history.append(event)
@@ -214,7 +214,7 @@ def solve_anneal(
         schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
         move=move,
         rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
-        unit_s=float(low.op_s_per_byte[1, BACKING, BACKING].max() * low.size_bytes.mean()),
+        unit_s=unit_per_byte(low) * float(low.size_bytes.mean()),
         deadline=began + (np.inf if time_limit_s is None else time_limit_s),
         began=began,
         on_progress=on_progress,
@@ -276,7 +276,7 @@ def _start(
         return Placement.backing(instance) if start is None else start
     trellis = Trellis(low)
     prices = trellis.prices(multipliers.channel_price, multipliers.capacity_price_s_per_byte)
-    tau = run.schedule_of(number).sample_tau * float(low.op_s_per_byte[1, BACKING, BACKING].max())
+    tau = run.schedule_of(number).sample_tau * unit_per_byte(low)
     return sample_placement(trellis, prices, tau, seed + number)
 
 
@@ -310,8 +310,8 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
         _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
         sweep += 1
         run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
-        if excess_bytes(run.problem, state) == 0.0 and total_time(state) < best_s:
-            best_s, best_z = total_time(state), state.z.copy()
+        if excess_bytes(run.problem, state) == 0.0 and total_time(run.problem, state) < best_s:
+            best_s, best_z = total_time(run.problem, state), state.z.copy()
         if sweep == 1:
             schedule = run.in_time(schedule, time.perf_counter() - started)
     if best_s < np.inf:
@@ -328,7 +328,7 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     run.report(state, f"chain {number}, descended")
     if excess_bytes(run.problem, state) > 0.0:
         return None
-    return total_time(state), to_placement(run.problem, state.z)
+    return total_time(run.problem, state), to_placement(run.problem, state.z)
 
 
 def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: np.ndarray, rng: np.ndarray) -> None:
@@ -353,7 +353,7 @@ def _best_of(instance: Instance, chains: list[tuple[float, Placement]], start: P
     """The chain with the least time, or the start if it is feasible and better."""
     candidates = list(chains)
     if start is not None and not start.violations(instance, most=1):
-        candidates.append((evaluate(instance, start).latency_s, start))
+        candidates.append((evaluate(instance, start).objective, start))
     if not candidates:
         return None
     return min(candidates, key=lambda found: found[0])[1]

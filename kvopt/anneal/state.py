@@ -26,7 +26,9 @@ class Problem(NamedTuple):
 
     n_lanes: int
     op: np.ndarray
-    """float64[2, 2, 2, C]: ``Lowered.op_s_per_byte``."""
+    """float64[2, 2, 2, C]: ``Lowered.op_s_per_byte`` less what staying idle costs, so that idle blocks cost nothing."""
+    hold: float
+    """What a byte idle in the fast tier costs a slot more than one in the backing tier: an objective's, else 0."""
     write: np.ndarray
     """float64[2, C]"""
     base: np.ndarray
@@ -90,11 +92,14 @@ def make_problem(low: Lowered) -> Problem:
     class_size, size_class = np.unique(low.size_bytes, return_inverse=True)
     if len(class_size) > _MOST_CLASSES:
         class_size, size_class = np.empty(0), np.full(low.n_blocks, -1)
+    # Linear terms stand on every channel alike, so any channel's will do.
+    idle = np.array([low.op_s_per_byte[0, z, z, 0] for z in (FAST, BACKING)])
     return Problem(
         n_lanes=low.n_lanes,
-        op=low.op_s_per_byte,
+        op=low.op_s_per_byte - idle[None, :, None, None],
+        hold=float(idle[FAST] - idle[BACKING]),
         write=low.write_s_per_byte,
-        base=np.ascontiguousarray(low.base_s.T),
+        base=np.ascontiguousarray(low.base_s.T + (low.live_bytes * idle[BACKING])[:, None]),
         size=low.size_bytes,
         lane=low.lane,
         birth=low.birth_slot,
@@ -243,11 +248,11 @@ def refresh(problem, state, t):
 
 
 @njit(cache=True, nogil=True)
-def total_time(state):
-    """Seconds all slots take."""
+def total_time(problem, state):
+    """Seconds all slots take, or what the objective makes of them."""
     total = 0.0
     for t in range(state.load.shape[0]):
-        total += slot_time(state.load, t)
+        total += slot_time(state.load, t) + problem.hold * state.held[t]
     return total
 
 

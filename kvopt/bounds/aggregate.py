@@ -31,10 +31,11 @@ def aggregate_bound(instance: Instance) -> Bound:
     return Bound(
         # At these prices paths also pay for writes and moves, so the certificate proves as much or more; less only by
         # verification's allowance for rounding.
-        value_s=min(float(slot_s.sum()), verify(instance, certificate)),
+        value=min(float(slot_s.sum()), verify(instance, certificate)),
         source="aggregate bandwidth",
         role=Role.CERTIFIED,
         verified=True,
+        unit=instance.objective.unit,
         certificate=certificate,
         elapsed_s=time.perf_counter() - began,
     )

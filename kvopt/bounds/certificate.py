@@ -40,7 +40,12 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     lam, mu = _checked(instance, certificate)
     platform = instance.platform
     rate = platform.bandwidth_bytes_per_s
-    rho, omega, sigma = (lam.T @ (platform.loads(role) / rate).T for role in ("read", "write", "move_out"))  # [T, K]
+    prices = instance.prices
+    # What a byte costs in each slot, float64[T, K]: its time at the channels' prices, and the objective's own price.
+    rho, omega, sigma = (
+        prices.per_second * (lam.T @ (platform.loads(role) / rate).T) + getattr(prices, role)
+        for role in ("read", "write", "move_out")
+    )
     capacity = np.array(instance.capacity_bytes)
     bounded = mu.any(axis=1)
     if not np.isfinite(capacity[bounded]).all():
@@ -76,7 +81,8 @@ def _cheapest_paths(
     """float64[B]: cheapest path of each block in seconds, at prices float64[T, K] per byte and rent mu float64[K,
     T]."""
     trace = instance.trace
-    rent = (mu[0] + mu[1], mu[1]) if instance.rules.inclusive else (mu[0], mu[1])
+    held = mu + instance.prices.hold[:, None]
+    rent = (held[0] + held[1], held[1]) if instance.rules.inclusive else (held[0], held[1])
     cheapest = np.empty(trace.n_blocks)
     for lane in range(trace.n_lanes):
         mine = np.flatnonzero(trace.lane == lane)

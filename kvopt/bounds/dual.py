@@ -25,7 +25,7 @@ from kvopt.bounds.aggregate import slotwise_prices
 from kvopt.bounds.certificate import verify
 from kvopt.bounds.descent import Descent
 from kvopt.instance import Instance
-from kvopt.lowering import BACKING, Lowered, lower
+from kvopt.lowering import Lowered, lower, unit_per_byte
 from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 
@@ -70,7 +70,7 @@ class _Ascent:
         self.capacity = self.low.capacity_bytes[self.tiers][:, None]
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
-        self.unit = float(self.low.op_s_per_byte[1, BACKING, BACKING].max())
+        self.unit = unit_per_byte(self.low)
 
     def vector(self, certificate: Certificate) -> np.ndarray:
         """x of given multipliers."""
@@ -188,7 +188,10 @@ def dual_bound(
     first = Certificate(slotwise, np.zeros((2, low.n_slots)))
     deadline = began + (np.inf if time_limit_s is None else time_limit_s)
     slot_s = float(slotwise_s.mean())
-    if slot_s <= 0:  # Nothing is ever read or written: the bound is 0, and there is no scale to climb in.
+    if slot_s <= 0:
+        # Where one tier's reads are free, no slot need cost anything by itself; moves may.
+        slot_s = unit_per_byte(low) * float(low.size_bytes.sum()) / low.n_slots
+    if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
         return _finished(instance, first, 0.0, Termination.OPTIMAL, began, ())
     ascent = _Ascent(low, trellis, slot_s, deadline)
     best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
@@ -264,7 +267,8 @@ def _finished(
     if abs(verified_s - value_s) > 1e-8 * (abs(verified_s) + rent_s):
         raise AssertionError(f"the kernel says {value_s!r} s, verification {verified_s!r} s")
     return Bound(
-        value_s=verified_s,
+        value=verified_s,
+        unit=instance.objective.unit,
         source="dual",
         role=Role.CERTIFIED,
         verified=True,

@@ -24,9 +24,9 @@ def build(low: Lowered, layout: Layout) -> Program:
         Of the same instance.
     """
     byte_unit = low.size_bytes.mean()
-    reads_s = np.stack([low.op_s_per_byte[1, k, k] for k in range(2)])
-    time_unit_s = byte_unit * reads_s.max() or 1.0
-    parts = [_capacity(low, layout, byte_unit), _usable_from_next_slot(layout), _slot_time(low, layout, time_unit_s)]
+    reads = np.stack([low.op_s_per_byte[1, k, k] for k in range(2)])
+    unit = byte_unit * (reads.max() or low.op_s_per_byte.max()) or 1.0
+    parts = [_capacity(low, layout, byte_unit), _usable_from_next_slot(layout), _slot_time(low, layout, unit)]
     if not low.inclusive:
         parts.insert(0, _one_tier(layout))
     rows = _Rows.stacked(parts)
@@ -45,7 +45,7 @@ def build(low: Lowered, layout: Layout) -> Program:
         n_binary=layout.n_residency,
         n_slots=low.n_slots,
         n_channels=low.n_channels,
-        time_unit_s=float(time_unit_s),
+        unit=float(unit),
     )
 
 
@@ -105,26 +105,25 @@ def _usable_from_next_slot(layout: Layout) -> _Rows:
     return _Rows(entries, np.zeros(len(layout.placed) * n_stays))
 
 
-def _slot_time(low: Lowered, layout: Layout, time_unit_s: float) -> _Rows:
+def _slot_time(low: Lowered, layout: Layout, unit: float) -> _Rows:
     """load[c,t] - L[t] <= -base[c,t], the load of reads, new blocks and moves."""
     n_slots, n_channels = low.n_slots, low.n_channels
-    size = low.size_bytes / time_unit_s
+    size = low.size_bytes / unit
     op, pair_size = low.op_s_per_byte, size[layout.pair_block]
     read = _read_pairs(low, layout)
     new = layout.ptr[:-1][~low.prefilled]
     is_read = np.zeros(layout.n_pairs, int)
     is_read[read] = 1
-    # Where the backing tier keeps everything, a copy's column changes a read from there into one from here.
-    other = op[1, BACKING, BACKING] if low.inclusive else np.zeros(n_channels)
+    # Where the backing tier keeps everything, a copy's column changes what is done there into what is done here.
+    other = op[:, BACKING, BACKING] if low.inclusive else np.zeros((2, n_channels))
     slot = np.arange(n_slots)
     entries = []
-    base = low.base_s / time_unit_s
+    base = low.base_s / unit
     for c in range(n_channels):
         row = c * n_slots + layout.pair_slot
-        base[c] += np.bincount(layout.pair_slot[read], pair_size[read] * other[c], minlength=n_slots)
+        base[c] += np.bincount(layout.pair_slot, pair_size * other[is_read, c], minlength=n_slots)
         for k, tier in enumerate(layout.placed):
-            weight = np.zeros(layout.n_pairs)
-            weight[read] += op[1, tier, tier, c] - other[c]
+            weight = (op[:, tier, tier, c] - other[:, c])[is_read]
             weight[new] += low.write_s_per_byte[tier, c]
             pair = np.flatnonzero(weight)
             entries.append((row[pair], k * layout.n_pairs + pair, (weight * pair_size)[pair]))

@@ -167,7 +167,7 @@ def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: 
         program.matrix.nnz,
         int(highspy.MatrixFormat.kColwise),
         int(highspy.ObjSense.kMinimize),
-        0.0,
+        program.offset,
         program.cost,
         program.lower,
         program.upper,

@@ -10,7 +10,7 @@ from scipy import sparse
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """min cost'x subject to row_lower <= A x <= row_upper, lower <= x <= upper, the first ``n_binary`` columns binary.
+    """min cost'x + offset subject to row_lower <= A x <= row_upper, lower <= x <= upper, the first columns binary.
 
     Rows come in the order in which :mod:`kvopt.models.placement` declares its constraints; the last C * T are
     ``slot_time``, channel by channel.
@@ -22,8 +22,10 @@ class Program:
         Row indices ascending in each column.
     row_lower, row_upper : float64[m]
     n_binary, n_slots, n_channels : int
-    time_unit_s : float
-        Seconds in a unit of the objective.
+    unit : float
+        What a unit of the cost is in the objective's own unit: seconds, for the decode time.
+    offset : float
+        Added to cost'x.
     """
 
     cost: np.ndarray
@@ -35,7 +37,8 @@ class Program:
     n_binary: int
     n_slots: int
     n_channels: int
-    time_unit_s: float
+    unit: float
+    offset: float = 0.0
 
     def complete(self, decisions: np.ndarray) -> np.ndarray:
         """float64[n]: the decisions with the least slot times they allow.

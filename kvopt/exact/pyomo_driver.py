@@ -59,5 +59,6 @@ def compile_model(model: pyo.ConcreteModel) -> Program:
         n_binary=sum(not v.is_continuous() for v in model.z.values()),
         n_slots=len(model.L),
         n_channels=len(model.slot_time) // len(model.L),
-        time_unit_s=model.time_unit_s,
+        unit=model.cost_unit,
+        offset=float(np.sum(form.c_offset)),
     )

@@ -77,7 +77,7 @@ def solve_exact(
     _check(instance, gap, start)
     layout, program = _build(instance, backend)
     build_s = time.perf_counter() - began
-    tracker = Tracker(instance, layout, program.time_unit_s, began, on_progress)
+    tracker = Tracker(instance, layout, program.unit, began, on_progress)
     values = None
     if start is not None:
         values = program.complete(layout.decisions(start))
@@ -122,14 +122,15 @@ def lp_bound(
     solver = _enum(LpSolver, solver, "solver")
     layout, program = _build(instance, Backend.ARRAYS)
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
-    tracker = Tracker(instance, layout, program.time_unit_s, began, None)
+    tracker = Tracker(instance, layout, program.unit, began, None)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
     if outcome.bound is None:
         return None
     return Bound(
-        outcome.bound * program.time_unit_s,
+        outcome.bound * program.unit,
         "HiGHS LP",
         Role.CLAIMED,
+        unit=instance.objective.unit,
         termination=outcome.termination,
         elapsed_s=time.perf_counter() - began,
     )
@@ -172,7 +173,7 @@ def _termination(outcome: highs.Outcome, tracker: Tracker) -> Termination:
     """HiGHS also says optimal when it stops at the gap it was given: what counts is the time achieved."""
     if outcome.termination is not Termination.OPTIMAL:
         return outcome.termination
-    proved = tracker.objective_s - tracker.bound_s <= _PROVED_GAP * tracker.objective_s
+    proved = tracker.objective - tracker.bound_value <= _PROVED_GAP * tracker.objective
     return Termination.OPTIMAL if proved else Termination.FINISHED
 
 
@@ -192,11 +193,12 @@ def _details(program: Program, outcome: highs.Outcome, backend: Backend) -> dict
 def _result(instance: Instance, tracker: Tracker, termination: Termination, seed: int, details: dict) -> Result:
     elapsed_s, history = time.perf_counter() - tracker.began, tuple(tracker.history)
     bound = None
-    if tracker.bound_s is not None:
+    if tracker.bound_value is not None:
         bound = Bound(
-            tracker.bound_s,
+            tracker.bound_value,
             "HiGHS MIP",
             Role.CLAIMED,
+            unit=instance.objective.unit,
             termination=termination,
             elapsed_s=elapsed_s,
             history=history,

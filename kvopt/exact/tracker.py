@@ -23,7 +23,8 @@ class Tracker:
     ----------
     instance : Instance
     layout : Layout
-    time_unit_s : float
+    unit : float
+        What a unit of the program's cost is in the objective's own unit.
     began : float
         ``time.perf_counter()`` when the engine was called.
     on_progress : callable, optional
@@ -31,7 +32,7 @@ class Tracker:
     Attributes
     ----------
     best : Placement or None
-    objective_s, bound_s : float or None
+    objective, bound_value : float or None
     history : list of Progress
     stop : bool
     error : Exception or None
@@ -39,16 +40,16 @@ class Tracker:
     """
 
     def __init__(
-        self, instance: Instance, layout: Layout, time_unit_s: float, began: float, on_progress: OnProgress | None
+        self, instance: Instance, layout: Layout, unit: float, began: float, on_progress: OnProgress | None
     ) -> None:
         self.instance = instance
         self.layout = layout
-        self.time_unit_s = time_unit_s
+        self.unit = unit
         self.began = began
         self.on_progress = on_progress
         self.best: Placement | None = None
-        self.objective_s: float | None = None
-        self.bound_s: float | None = None
+        self.objective: float | None = None
+        self.bound_value: float | None = None
         self.history: list[Progress] = []
         self.stop = False
         self.error: Exception | None = None
@@ -62,29 +63,29 @@ class Tracker:
         """Keep a feasible placement, and tell of it, if it is the best so far."""
         if placement.violations(self.instance, most=1):
             return  # Full to the last byte, and then by HiGHS's tolerance over it.
-        latency_s = evaluate(self.instance, placement).latency_s
-        if self.objective_s is None or latency_s < self.objective_s:
-            self.best, self.objective_s = placement, latency_s
+        objective = evaluate(self.instance, placement).objective
+        if self.objective is None or objective < self.objective:
+            self.best, self.objective = placement, objective
             self._report(detail)
 
     def bound(self, bound: float, nodes: int) -> None:
         """HiGHS's lower bound: kept if it rose, and told of now and then."""
-        bound_s = bound * self.time_unit_s
-        if np.isfinite(bound_s) and (self.bound_s is None or bound_s > self.bound_s):
-            self.bound_s = bound_s
+        value = bound * self.unit
+        if np.isfinite(value) and (self.bound_value is None or value > self.bound_value):
+            self.bound_value = value
             if time.perf_counter() - self._reported > _REPORT_EVERY_S:
                 self._report(f"{nodes} nodes")
 
     def conclude(self, detail: str) -> None:
         """Tell of the end."""
-        if self.bound_s is not None and self.objective_s is not None:
+        if self.bound_value is not None and self.objective is not None:
             # The claim holds within tolerances; what a placement achieves disproves any higher one.
-            self.bound_s = min(self.bound_s, self.objective_s)
+            self.bound_value = min(self.bound_value, self.objective)
         self._report(detail)
 
     def _report(self, detail: str) -> None:
         self._reported = time.perf_counter()
-        event = Progress(self._reported - self.began, self.objective_s, self.bound_s, detail)
+        event = Progress(self._reported - self.began, self.objective, self.bound_value, detail)
         self.history.append(event)
         if self.on_progress is None:
             return

@@ -31,7 +31,7 @@ def test_loads_time_and_occupancy_equal_the_evaluators(seed):
     judged = evaluate(instance, placement)
     rates = instance.platform.bandwidth_bytes_per_s[:, None]
     np.testing.assert_allclose(state.load.T, judged.load_bytes / rates, rtol=1e-12, atol=1e-25)
-    assert total_time(state) == pytest.approx(judged.latency_s, rel=1e-12)
+    assert total_time(problem, state) == pytest.approx(judged.latency_s, rel=1e-12)
     np.testing.assert_allclose(state.held, judged.fast_bytes)
     assert (excess_bytes(problem, state) == 0) == (not placement.violations(instance))
     assert to_placement(problem, state.z) == placement

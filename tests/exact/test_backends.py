@@ -41,7 +41,7 @@ def assert_same(one: Program, other: Program, what: object) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14, err_msg=f"{what}: {field}")
     for field in ("n_binary", "n_slots", "n_channels"):
         assert getattr(one, field) == getattr(other, field), what
-    assert one.time_unit_s == pytest.approx(other.time_unit_s, rel=1e-12), what
+    assert one.unit == pytest.approx(other.unit, rel=1e-12), what
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -80,7 +80,7 @@ def test_columns_of_a_placement(chunk):
         values = program.complete(layout.decisions(placement))
         assert layout.placement(values) == placement, f"seed {seed}"
         latency_s = kvopt.evaluate(instance, placement).latency_s
-        assert program.cost @ values * program.time_unit_s == pytest.approx(latency_s, rel=1e-12), f"seed {seed}"
+        assert program.cost @ values * program.unit == pytest.approx(latency_s, rel=1e-12), f"seed {seed}"
         activity = program.matrix @ values
         kept = (activity >= program.row_lower - 1e-12) & (activity <= program.row_upper + 1e-12)
         assert kept.all() == (not placement.violations(instance)), f"seed {seed}"
@@ -129,7 +129,7 @@ def certificate(instance: kvopt.Instance) -> Certificate:
     first = 0
     for tier in layout.placed:
         full = np.flatnonzero(low.live_bytes > low.capacity_bytes[tier])
-        capacity_price[tier, full] = price[first : first + len(full)] * program.time_unit_s / low.size_bytes.mean()
+        capacity_price[tier, full] = price[first : first + len(full)] * program.unit / low.size_bytes.mean()
         first += len(full)
     return Certificate(channel_price, capacity_price)
 

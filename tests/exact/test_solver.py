@@ -103,7 +103,7 @@ def test_highs_itself_takes_the_start(hard):
     assert own.objective > good.objective
     layout = Layout(lower(hard))
     program = arrays.build(lower(hard), layout)
-    tracker = Tracker(hard, layout, program.time_unit_s, 0.0, None)
+    tracker = Tracker(hard, layout, program.unit, 0.0, None)
     values = program.complete(layout.decisions(good.placement))
     outcome = highs.minimise(program, tracker, gap=math.inf, start=values)
     assert program.cost @ outcome.values <= program.cost @ values * (1 + 1e-9)

@@ -39,19 +39,19 @@ def test_keeps_the_best_feasible_placement(tracker, instance):
     everything = kvopt.Placement.from_intervals(len(life), life, instance.birth_slot, instance.death_slot)
     tracker.consider(everything, "not feasible, or no better")
     assert tracker.best == best
-    assert tracker.objective_s == pytest.approx(best_s, rel=1e-12, abs=0)
+    assert tracker.objective == pytest.approx(best_s, rel=1e-12, abs=0)
     assert [event.detail for event in tracker.history] == ["first", "better"]
 
 
 def test_keeps_the_highest_bound_in_seconds(tracker):
     for bound in (-np.inf, 1.0, 3.0, 2.0):
         tracker.bound(bound, nodes=1)
-    assert tracker.bound_s == 6.0
+    assert tracker.bound_value == 6.0
 
 
 def test_no_claim_above_what_is_achieved(tracker, instance):
     tracker.consider(kvopt.Placement.backing(instance), "achieved")
-    tracker.bound(tracker.objective_s, nodes=1)  # Twice the time achieved, as the unit is 2 s.
+    tracker.bound(tracker.objective, nodes=1)  # Twice the time achieved, as the unit is 2 s.
     tracker.conclude("end")
-    assert tracker.bound_s == tracker.objective_s
+    assert tracker.bound_value == tracker.objective
     assert tracker.history[-1].gap == 0.0
