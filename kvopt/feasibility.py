@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kvopt.instance import Instance
 
 MOST_WORK = 4_000_000_000
-"""Bits shifted in all, before a slot is left to the engines: about half a second."""
+"""Bits shifted in all, before a slot is left to the engines: about a second."""
 _WORK_PER_BLOCK = 100
 """Bits that are shifted in the time it takes to look at one block in one slot."""
 
@@ -150,9 +150,11 @@ def _most_held(pieces: list[int], capacity: int, enough: int, work: int) -> tupl
             held += piece
     if held >= enough:
         return held, len(pieces)
-    if capacity * len(pieces) > work:
+    # Ten pieces at least, so that a few of them do not make an integer of gigabytes.
+    cost = capacity * max(len(pieces), 10)
+    if cost > work:
         return capacity, len(pieces)
     reachable, mask = 1, (1 << capacity + 1) - 1
     for piece in pieces:
         reachable |= reachable << piece & mask
-    return reachable.bit_length() - 1, capacity * len(pieces)
+    return reachable.bit_length() - 1, cost

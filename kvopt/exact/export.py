@@ -33,8 +33,8 @@ from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower
 from kvopt.output import check_writable, write_whole
 
-MOST_COLUMNS = 5_000_000
-"""Larger models are refused: no solver would get anywhere, and the file would have gigabytes."""
+MOST_COLUMNS = {Backend.ARRAYS: 5_000_000, Backend.PYOMO: 500_000}
+"""Larger models are refused: at these sizes the file takes a minute and some gigabytes of memory to write."""
 _KINDS = (".lp", ".mps", ".lp.gz", ".mps.gz")
 _WORDS_PER_LINE = 16
 """Of an expression in LP: other readers than HiGHS take no more than 560 characters."""
@@ -79,7 +79,7 @@ def export_model(
     path : str or Path
         Ends in .lp, .mps, .lp.gz or .mps.gz. Written whole or not at all.
     backend : Backend or str, optional
-        What builds and writes the model: "arrays" (the default; HiGHS writes) or "pyomo" (Pyomo does, some hundred
+        What builds and writes the model: "arrays" (the default; HiGHS writes) or "pyomo" (Pyomo does, ten
         times slower). The program is the same.
     field : str
         What messages call the path.
@@ -87,22 +87,19 @@ def export_model(
     Raises
     ------
     KvoptError
-        When the ending is another, the file cannot be written, or the model has more than ``MOST_COLUMNS`` columns.
+        When the ending is another, the file cannot be written, or ``MOST_COLUMNS`` does not allow for the model.
     MethodError
         For an unknown backend.
     """
     path = Path(path)
     kind = _kind(path, field)
     backend = choose_backend(backend or Backend.ARRAYS, instance)
-    _check_size(instance)
+    _check_size(instance, backend)
     check_writable(field, path)
     low = lower(instance)
     layout = Layout(low)
     program, used = _without_unused(arrays.build(low, layout))
-    n_rows, n_columns = program.matrix.shape
-    sizes = {"columns": n_columns, "rows": n_rows, "nonzeros": program.matrix.nnz, "integers": program.n_binary}
-    units = {"time_unit_s": program.time_unit_s, "byte_unit": float(low.size_bytes.mean())}
-    made = ModelFile(path, backend, **sizes, **units)
+    made = _described(path, backend, program, low)
 
     def write_plain(plain: Path) -> None:
         if backend is Backend.PYOMO:
@@ -117,6 +114,20 @@ def export_model(
     return made
 
 
+def _described(path: Path, backend: Backend, program: Program, low: Lowered) -> ModelFile:
+    n_rows, n_columns = program.matrix.shape
+    return ModelFile(
+        path,
+        backend,
+        columns=n_columns,
+        rows=n_rows,
+        nonzeros=program.matrix.nnz,
+        integers=program.n_binary,
+        time_unit_s=program.time_unit_s,
+        byte_unit=float(low.size_bytes.mean()),
+    )
+
+
 def _kind(path: Path, field: str) -> str:
     for kind in _KINDS:
         if path.name.lower().endswith(kind):
@@ -124,12 +135,12 @@ def _kind(path: Path, field: str) -> str:
     raise KvoptError(field, f"{path} ends like no kind of model file", f"Use one of: {', '.join(_KINDS)}")
 
 
-def _check_size(instance: Instance) -> None:
-    columns = column_count(instance)
-    if columns > MOST_COLUMNS:
+def _check_size(instance: Instance, backend: Backend) -> None:
+    columns, most = column_count(instance), MOST_COLUMNS[backend]
+    if columns > most:
         raise KvoptError(
             "instance",
-            f"its exact model has {columns:,} columns, more than {MOST_COLUMNS:,}",
+            f"its exact model has {columns:,} columns, more than the {most:,} that {backend.value} may write",
             "Export a part: kvopt.sub_instance (on the command line --sub), or an instance of Trace.window",
         )
 
