@@ -61,7 +61,7 @@ def under(instance: kvopt.Instance, copies: str, moves: str) -> kvopt.Instance:
 
 
 @pytest.mark.parametrize("copies", COPIES)
-@pytest.mark.parametrize("moves", MOVES)
+@pytest.mark.parametrize("moves", [*MOVES, "free"])
 @pytest.mark.parametrize("kind", ["lp", "mps"])
 def test_read_back_and_solved(copies, moves, kind, tmp_path):
     """Either file has the optimum of brute force and of the exact engine, and the same columns, rows and integers."""
