@@ -7,8 +7,12 @@
 >>> comparison.frame  # doctest: +SKIP
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from kvopt.compare import Comparison, compare, sub_instance
-from kvopt.errors import KvoptError
+from kvopt.errors import Infeasible, KvoptError
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.explain import Explanation, explain
 from kvopt.instance import Copies, Instance, Moves, Rules
@@ -21,6 +25,11 @@ from kvopt.sources.embedded import example_trace
 from kvopt.trace import Trace
 from kvopt.trace_io import load_trace
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kvopt.exact.export import ModelFile
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -31,6 +40,7 @@ __all__ = [
     "Copies",
     "Evaluation",
     "Explanation",
+    "Infeasible",
     "Instance",
     "KvoptError",
     "Moves",
@@ -50,6 +60,7 @@ __all__ = [
     "evaluate",
     "example_trace",
     "explain",
+    "export_model",
     "load_placement",
     "load_trace",
     "methods",
@@ -66,3 +77,11 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     from kvopt.bounds.certificate import verify as slow_path
 
     return slow_path(instance, certificate)
+
+
+def export_model(instance: Instance, path: str | Path, *, backend: str | None = None, field: str = "path") -> ModelFile:
+    """Write the exact model as an LP or MPS file; see :func:`kvopt.exact.export.export_model`."""
+    # Imported on use: its package brings HiGHS along.
+    from kvopt.exact.export import export_model as write
+
+    return write(instance, path, backend=backend, field=field)

@@ -234,6 +234,28 @@ def platforms_(json_path) -> None:
     _print(lines, [describe.platform_record(p) for p in presets], json_path)
 
 
+@main.command()
+@_instance_options
+@click.option(
+    "-o", "--output", "out", type=Path, required=True, help="The file: .lp or .mps, .gz after it if you like."
+)
+@click.option("--backend", default="arrays", show_default=True, help="What writes it: arrays (HiGHS) or pyomo.")
+@click.option("--sub", is_flag=True, help="Only the part that `kvopt compare` solves exactly.")
+def export(instance, out, backend, sub) -> None:
+    """Write the exact model of TRACE for any solver, as an LP or MPS file."""
+    if sub:
+        instance = kvopt.sub_instance(instance)
+    made = kvopt.export_model(instance, out, backend=backend, field="--output")
+    sizes = f"{made.columns:,} columns ({made.integers:,} integer), {made.rows:,} rows, {made.nonzeros:,} nonzeros"
+    lines = [
+        *describe.header(instance),
+        f"model     {sizes}",
+        f"unit      {made.unit!r} {made.objective_unit}",
+        f"written to {out}",
+    ]
+    click.echo("\n".join(lines))
+
+
 def _trace(path: Path | None) -> kvopt.Trace:
     return kvopt.example_trace() if path is None else kvopt.load_trace(path)
 

@@ -35,5 +35,26 @@ class InstanceError(KvoptError):
     """A trace, platform and rules that do not fit together, or admit no placement."""
 
 
+class Infeasible(InstanceError):
+    """Tiers too small for the blocks they must hold; found before any solver runs.
+
+    Parameters
+    ----------
+    field, problem, fix : str
+    tier : str
+        The tier that is too small.
+    slot : int
+        Where; of several slots, the one in which most is missing.
+    shortfall_bytes : int
+        What the tier needs more, at least.
+    """
+
+    def __init__(self, field: str, problem: str, fix: str, *, tier: str, slot: int, shortfall_bytes: int) -> None:
+        super().__init__(field, problem, fix)
+        self.tier = tier
+        self.slot = slot
+        self.shortfall_bytes = shortfall_bytes
+
+
 class MethodError(KvoptError):
     """An unknown method, or a method asked for something it does not do."""

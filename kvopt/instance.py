@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kvopt import feasibility
 from kvopt.errors import InstanceError
 from kvopt.objective import Objective, Prices, checked_prices, latency
 from kvopt.platform import Platform
@@ -97,9 +98,11 @@ class Instance:
     ------
     ObjectiveError
         When the objective names what the platform does not have, or has a negative price.
+    Infeasible
+        When the fastest tier, less the weights, cannot hold the largest block, or when the tiers cannot hold the
+        blocks alive in some slot; :mod:`kvopt.feasibility` says what is checked.
     InstanceError
-        When weights do not fit, when the fastest tier cannot hold the largest block, or when the blocks alive in some
-        slot exceed what the tiers can hold.
+        For numbers that mean nothing.
     """
 
     trace: Trace
@@ -117,7 +120,7 @@ class Instance:
                 raise InstanceError(name, f"must be 0 or more, got {value!r}", "Give bytes")
         if self.batch < 1:
             raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
-        self._check_capacity()
+        feasibility.check(self)
         checked_prices(self.objective, self.platform)
 
     @cached_property
@@ -133,26 +136,6 @@ class Instance:
     def with_objective(self, objective: Objective) -> Instance:
         """The same problem, to be solved for another objective."""
         return replace(self, objective=objective)
-
-    def _check_capacity(self) -> None:
-        fast, backing = self.capacity_bytes
-        largest = int(self.trace.size_bytes.max())
-        if fast < largest:
-            raise InstanceError(
-                "hbm_bytes",
-                f"tier {self.platform.tiers[0].name!r} has {fast:.6g} bytes for the KV cache, less than the largest "
-                f"block ({largest} bytes)",
-                "Give it more, or smaller blocks or weights",
-            )
-        room = backing if self.rules.inclusive else fast + backing
-        peak = int(np.argmax(self.live_bytes))
-        if self.live_bytes[peak] > room:
-            raise InstanceError(
-                "capacity_bytes",
-                f"{self.live_bytes[peak]} bytes are alive in slot {peak}, but the tiers hold {room:.6g} "
-                f"under {self.rules.copies.value} copies",
-                "Give the backing tier more capacity (--backing-bytes) or use smaller blocks",
-            )
 
     @property
     def n_slots(self) -> int:

@@ -186,9 +186,7 @@ def _data(instance: Instance) -> SimpleNamespace:
     byte_unit = float(trace.size_bytes.mean())
     time_unit_s = byte_unit * float(read_s.max()) or 1.0
     per_byte = byte_unit / time_unit_s
-    prices = instance.prices
-    dearest = max(prices.per_second * read_s.max(), *(getattr(prices, n).max() for n in _PRICED))
-    cost_unit = byte_unit * float(dearest) or 1.0
+    prices, unit = instance.prices, cost_unit(instance)
     tiers = range(len(platform.tiers))
     placed = tiers[:-1] if rules.inclusive else tiers
     data = SimpleNamespace(
@@ -198,10 +196,10 @@ def _data(instance: Instance) -> SimpleNamespace:
         read_through=rules.read_through,
         free_moves=rules.free_moves,
         linear=prices.linear,
-        cost_unit=cost_unit,
-        time_weight=prices.per_second * time_unit_s / cost_unit,
-        price={n: (getattr(prices, n) * byte_unit / cost_unit).tolist() for n in _PRICED}
-        | {"weights": float(prices.read[0]) * instance.weight_bytes_per_slot / cost_unit},
+        cost_unit=unit,
+        time_weight=prices.per_second * time_unit_s / unit,
+        price={n: (getattr(prices, n) * byte_unit / unit).tolist() for n in _PRICED}
+        | {"weights": float(prices.read[0]) * instance.weight_bytes_per_slot / unit},
         BLOCKS=range(trace.n_blocks),
         TIERS=tiers,
         PLACED=placed,
@@ -219,6 +217,14 @@ def _data(instance: Instance) -> SimpleNamespace:
     )
     data.reads, data.new, data.alive, data.stays = _blocks_by_slot(instance, data.life)
     return data
+
+
+def cost_unit(instance: Instance) -> float:
+    """What a unit of ``cost`` is in the objective's own unit: the dearest thing that can happen to a mean block."""
+    platform, prices = instance.platform, instance.prices
+    read_s = float((platform.loads("read") / platform.bandwidth_bytes_per_s).max())
+    dearest = max(prices.per_second * read_s, *(float(getattr(prices, n).max()) for n in _PRICED))
+    return float(instance.trace.size_bytes.mean()) * dearest or 1.0
 
 
 def _blocks_by_slot(instance: Instance, life: list[range]) -> tuple[list, list, list, list]:

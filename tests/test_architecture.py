@@ -17,6 +17,7 @@ MODELS = PACKAGE.parent / "models"
 LAYERS = (
     {
         "errors",
+        "feasibility",
         "platform",
         "platforms",
         "objective",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -347,3 +348,12 @@ def test_explain_refuses_what_is_no_policy(trace_file):
     done = run("explain", trace_file, "--hbm-bytes", "40k", "--method", "exact")
     assert done.exit_code == 2
     assert done.stderr.startswith("error: method: 'exact' is no policy")
+
+
+def test_export_writes_the_model(trace_file, tmp_path):
+    done = run("export", trace_file, "--hbm-bytes", "9e5", "--sub", "-o", tmp_path / "model.mps.gz")
+    assert done.exit_code == 0, done.stderr
+    assert re.search(r"model +[\d,]+ columns \([\d,]+ integer\), [\d,]+ rows", done.stdout)
+    assert f"written to {tmp_path / 'model.mps.gz'}" in done.stdout
+    assert_refused(run("export", trace_file, "-o", tmp_path / "model.xls"), "--output")
+    assert_refused(run("export", trace_file, "-o", tmp_path / "model.lp", "--backend", "gams"), "backend")

@@ -66,7 +66,7 @@ def test_live_bytes_are_a_count_over_blocks(instance):
         (
             {"platform": platform(30, 29)},
             "capacity_bytes",
-            "60 bytes are alive in slot 3, but the tiers hold 59 under excl",
+            r"60 bytes are alive in slot 3 \(step 1, lane 1\), but the tiers hold 59 under excl",
         ),
         (
             {"platform": platform(1000, 59), "rules": Rules("inclusive")},

@@ -204,3 +204,21 @@ def test_the_annealers_running_cost_is_the_evaluators(instance, seed):
     judged = kvopt.evaluate(instance, to_placement(problem, state.z)).objective
     assert total_time(problem, state) == pytest.approx(judged, rel=1e-9, abs=1e-9 * max(before, 1e-300))
     assert judged <= before * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("backend", ["arrays", "pyomo"])
+@pytest.mark.parametrize("seed", range(12))
+def test_exported_models_state_the_objective(tmp_path, backend, seed):
+    import highspy
+
+    instance = random_instance(seed)
+    optimum = brute_force(instance)[0]
+    made = kvopt.export_model(instance, tmp_path / "model.mps", backend=backend)
+    solver = highspy.Highs()
+    for option, value in (("output_flag", False), ("mip_rel_gap", 0.0), ("mip_abs_gap", 0.0)):
+        solver.setOptionValue(option, value)
+    solver.readModel(str(made.path))
+    solver.run()
+    assert made.objective_unit == instance.objective.unit
+    found = solver.getObjectiveValue() * made.unit
+    assert found == pytest.approx(optimum, rel=1e-6, abs=1e-6 * made.unit)

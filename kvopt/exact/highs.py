@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 import highspy
@@ -145,6 +146,36 @@ def minimise_relaxed(
         gap=None,
         status=highs.modelStatusToString(highs.getModelStatus()),
     )
+
+
+def write(program: Program, path: Path, column_names: list[str], row_names: list[str]) -> None:
+    """Write the mixed-integer program by HiGHS's own writer, as the path's ending says.
+
+    Parameters
+    ----------
+    program : Program
+    path : Path
+        Ends in .lp or .mps.
+    column_names, row_names : list of str
+        Different from each other, and legal in the format.
+
+    Raises
+    ------
+    OSError
+        When the file was not written to its end.
+    """
+    highs = _highs(program, None, 0, integer=True)
+    for number, name in enumerate(column_names):
+        highs.passColName(number, name)
+    for number, name in enumerate(row_names):
+        highs.passRowName(number, name)
+    done = highs.writeModel(str(path))
+    # HiGHS does not notice a full disk.
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 16, 0))
+        ended = file.read().strip().lower().endswith((b"end", b"endata"))
+    if done != highspy.HighsStatus.kOk or not ended:
+        raise OSError(f"HiGHS wrote {path.stat().st_size} bytes and did not come to the end")
 
 
 def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: bool) -> highspy.Highs:

@@ -7,6 +7,8 @@ they take a warm start and whether they raise at a time limit. Compiled, the mod
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.gc_manager import PauseGC
@@ -23,6 +25,19 @@ def build(instance: Instance) -> Program:
     with PauseGC():  # Thousands of small objects, none of them garbage: 40 % of the build's time.
         model = placement.build(instance)
     return compile_model(model)
+
+
+def write(instance: Instance, path: Path) -> None:
+    """The model by Pyomo's own writer, as the path's ending says.
+
+    Parameters
+    ----------
+    instance : Instance
+    path : Path
+        Ends in .lp or .mps.
+    """
+    with PauseGC():
+        placement.build(instance).write(str(path), io_options={"symbolic_solver_labels": True})
 
 
 def compile_model(model: pyo.ConcreteModel) -> Program:

@@ -73,7 +73,7 @@ def solve_exact(
         For a start that is infeasible, a gap below 0 or an unknown backend.
     """
     began = time.perf_counter()
-    backend = _backend(backend, instance)
+    backend = choose_backend(backend, instance)
     _check(instance, gap, start)
     layout, program = _build(instance, backend)
     build_s = time.perf_counter() - began
@@ -144,7 +144,8 @@ def _enum(kind: type[Enum], value: Enum | str, option: str) -> Enum:
         raise MethodError(option, f"{value!r} is not known", f"Choose one of: {choices}") from None
 
 
-def _backend(backend: Backend | str, instance: Instance) -> Backend:
+def choose_backend(backend: Backend | str, instance: Instance) -> Backend:
+    """ARRAYS or PYOMO."""
     backend = _enum(Backend, backend, "backend")
     if backend is not Backend.AUTO:
         return backend

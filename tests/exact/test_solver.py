@@ -185,11 +185,15 @@ def test_a_gap_is_no_proof(hard, start):
 
 
 def no_placement() -> kvopt.Instance:
-    """Three blocks of 2 bytes in two tiers of 3: enough bytes, but one block too many."""
+    """Three blocks of 2 TB in two tiers of 3: enough bytes, but one block too many.
+
+    Without a common divisor the sizes are too much for :mod:`kvopt.feasibility`, which refuses smaller ones.
+    """
+    size = 2 * 10**12 + np.array([1, 3, 7])
     trace = kvopt.Trace.from_accesses(
-        [0], [0], n_steps=2, n_lanes=1, lane=[0, 0, 0], size_bytes=[2, 2, 2], write_step=[-1, -1, -1]
+        [0], [0], n_steps=2, n_lanes=1, lane=[0, 0, 0], size_bytes=size, write_step=[-1, -1, -1]
     )
-    return kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(3.0).with_capacity(3.0, tier=1))
+    return kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(3.1e12).with_capacity(3.1e12, tier=1))
 
 
 @pytest.mark.parametrize("backend", [Backend.ARRAYS, Backend.PYOMO])

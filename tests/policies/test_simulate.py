@@ -149,11 +149,13 @@ def test_a_full_backing_tier_spills_prefill_into_the_fast_tier():
 
 
 def test_no_split_of_the_blocks_is_an_error_of_its_own():
-    # Sizes 6, 6, 6 over capacities 10 and 10: 18 bytes fit into 20, but no three blocks do.
+    # 6, 6 and 6 over 10 and 10: 18 fit into 20, but no three blocks do. Of smaller sizes, or with a common divisor,
+    # kvopt.feasibility finds that out by itself.
+    size = 6 * 10**11 + np.array([1, 3, 7])
     trace = Trace.from_accesses(
-        [0], [0], n_steps=1, n_lanes=1, lane=np.zeros(3), size_bytes=[6, 6, 6], write_step=[-1, -1, -1]
+        [0], [0], n_steps=1, n_lanes=1, lane=np.zeros(3), size_bytes=size, write_step=[-1, -1, -1]
     )
-    instance = Instance(trace, Platform.preset("gh200").with_capacity(10.0).with_capacity(10.0, tier=1))
+    instance = Instance(trace, Platform.preset("gh200").with_capacity(1e12).with_capacity(1e12, tier=1))
     with pytest.raises(MethodError, match=r"policy 'scripted': found no split of the live blocks of slot 0"):
         simulate(instance, Scripted({}, {}))
 

@@ -1,0 +1,160 @@
+"""Whether the tiers can hold the blocks at all, found out before any solver runs.
+
+A placement is feasible when every slot's assignment of blocks to tiers is: capacity is all that a slot asks for, and
+nothing ties a slot to the next. A block may change its tier between any two slots, however many others do too: a move
+costs time, never feasibility, since during slot t the block counts where it comes from and in slot t + 1 where it
+goes; a new block may be written to either tier. So an instance has a placement exactly when each of its slots, looked
+at alone, has one, and there is no sequence left to check.
+
+Under inclusive copies the backing tier holds every block, and the fast tier may stay empty: a slot is feasible when
+its live bytes fit the backing tier. Under exclusive copies some of the blocks alive must fill the fast tier to at
+least ``live - backing`` and at most ``fast`` bytes. Blocks do not split, so that is a question of subset sums, asked
+only where the live bytes exceed either tier. Three tests answer it, the cheap ones first:
+
+- Room to spare of nearly the largest block: the fast tier filled until the next block does not fit will do.
+- Largest blocks first: enough if it fills the fast tier far enough.
+- All reachable sums as the bits of one integer, in units of the sizes' greatest common divisor.
+
+What the check does not see: slots the third test is too long for (:data:`MOST_WORK`), which takes many different
+sizes without a common divisor and both tiers full to within one block. Those are left to the engines; the exact one
+says infeasible.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kvopt.errors import Infeasible
+
+if TYPE_CHECKING:
+    from kvopt.instance import Instance
+
+MOST_WORK = 4_000_000_000
+"""Bits shifted in all, before a slot is left to the engines: about a second."""
+_WORK_PER_BLOCK = 100
+"""Bits that are shifted in the time it takes to look at one block in one slot."""
+
+
+def check(instance: Instance) -> None:
+    """Refuse an instance that has no placement.
+
+    Parameters
+    ----------
+    instance : Instance
+
+    Raises
+    ------
+    Infeasible
+        When the blocks alive in some slot exceed what the tiers hold, or cannot be split over them. Also when the
+        fastest tier cannot hold the largest block: such a block could stay in the backing tier, but a fast tier of
+        less than a block is a mistake in units more often than a machine.
+    """
+    _check_largest(instance)
+    _check_total(instance)
+    fast, backing = instance.capacity_bytes
+    live = instance.live_bytes
+    tight = np.flatnonzero((live > backing) & (live > fast))
+    if len(tight) and not instance.rules.inclusive:
+        _check_splits(instance, tight)
+
+
+def _check_largest(instance: Instance) -> None:
+    fast, size = instance.capacity_bytes[0], instance.trace.size_bytes
+    block = int(np.argmax(size))
+    if fast >= size[block]:
+        return
+    name = instance.platform.tiers[0].name
+    raise Infeasible(
+        "hbm_bytes",
+        f"tier {name!r} has {fast:.6g} bytes for the KV cache, less than the largest block ({size[block]} bytes)",
+        "Give it more, or smaller blocks or weights",
+        tier=name,
+        slot=int(instance.birth_slot[block]),
+        shortfall_bytes=int(size[block]) - int(fast),
+    )
+
+
+def _check_total(instance: Instance) -> None:
+    fast, backing = instance.capacity_bytes
+    room = backing if instance.rules.inclusive else fast + backing
+    peak = int(np.argmax(instance.live_bytes))
+    if instance.live_bytes[peak] > room:
+        raise _short(instance, peak, int(instance.live_bytes[peak]) - int(room), f"the tiers hold {room:.6g}")
+
+
+def _short(instance: Instance, slot: int, shortfall_bytes: int, why: str) -> Infeasible:
+    bytes_ = f"{shortfall_bytes} byte{'s' if shortfall_bytes > 1 else ''}"
+    step, lane = divmod(slot, instance.trace.n_lanes)
+    name, copies = instance.platform.tiers[1].name, instance.rules.copies.value
+    return Infeasible(
+        "capacity_bytes",
+        f"{instance.live_bytes[slot]} bytes are alive in slot {slot} (step {step}, lane {lane}), but {why} under "
+        f"{copies} copies; tier {name!r} is short of {bytes_}",
+        "Give the backing tier more capacity (--backing-bytes) or use smaller blocks",
+        tier=name,
+        slot=slot,
+        shortfall_bytes=shortfall_bytes,
+    )
+
+
+def _check_splits(instance: Instance, tight: np.ndarray) -> None:
+    """Whether the blocks alive in the tight slots can be split over two tiers that hold their sum."""
+    size = instance.trace.size_bytes
+    unit = int(np.gcd.reduce(size))
+    fast, backing = (int(c) // unit for c in instance.capacity_bytes)
+    live = instance.live_bytes[tight] // unit
+    unsure = fast + backing - live < int(size.max()) // unit - 1
+    work, known = 0, {}
+    worst = (0, 0, 0)
+    for slot, least in zip(tight[unsure].tolist(), (live - backing)[unsure].tolist(), strict=True):
+        most = fast
+        work += _WORK_PER_BLOCK * len(size)
+        if work <= MOST_WORK:
+            alive = (instance.birth_slot <= slot) & (instance.death_slot > slot)
+            sizes, counts = np.unique(size[alive] // unit, return_counts=True)
+            key = (least, sizes.tobytes(), counts.tobytes())
+            if key not in known:
+                known[key], spent = _most_held(_pieces(sizes, counts), fast, least, MOST_WORK - work)
+                work += spent
+            most = known[key]
+        worst = max(worst, (least - most, -slot, most * unit))
+    short, slot, most = worst[0], -worst[1], worst[2]
+    if short > 0:
+        name, capacity = instance.platform.tiers[0].name, instance.capacity_bytes
+        why = f"no choice of them fills more than {most} of the {capacity[0]:.6g} bytes of tier {name!r}"
+        raise _short(instance, slot, int(instance.live_bytes[slot]) - most - int(capacity[1]), why)
+
+
+def _pieces(sizes: np.ndarray, counts: np.ndarray) -> list[int]:
+    """Sums of 1, 2, 4, ... and a rest of equal blocks, largest first: subsets of them make every number of blocks."""
+    pieces = []
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        share = 1
+        while count > 0:
+            pieces.append(size * min(share, count))
+            count -= share
+            share *= 2
+    return sorted(pieces, reverse=True)
+
+
+def _most_held(pieces: list[int], capacity: int, enough: int, work: int) -> tuple[int, int]:
+    """The largest subset sum up to the capacity, or any from ``enough`` on; and the work done.
+
+    When the work allowed does not suffice, the capacity: no subset holds more.
+    """
+    held = 0
+    for piece in pieces:
+        if held + piece <= capacity:
+            held += piece
+    if held >= enough:
+        return held, len(pieces)
+    # Ten pieces at least, so that a few of them do not make an integer of gigabytes.
+    cost = capacity * max(len(pieces), 10)
+    if cost > work:
+        return capacity, len(pieces)
+    reachable, mask = 1, (1 << capacity + 1) - 1
+    for piece in pieces:
+        reachable |= reachable << piece & mask
+    return reachable.bit_length() - 1, cost
