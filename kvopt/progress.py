@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TextIO
 
 from kvopt.result import Progress
-from kvopt.units import percent, seconds_text
+from kvopt.units import amount_text, percent
 
 _PLAIN_EVERY_S = 5.0
 _DRAWN_EVERY_S = 0.1
@@ -113,8 +113,8 @@ class LiveTable(AbstractContextManager):
 def _cells(event: Progress) -> tuple[str, ...]:
     return (
         f"{event.elapsed_s:.1f} s",
-        seconds_text(event.objective),
-        seconds_text(event.bound),
+        amount_text(event.objective, event.unit),
+        amount_text(event.bound, event.unit),
         percent(event.gap),
         event.detail,
     )

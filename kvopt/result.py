@@ -64,12 +64,15 @@ class Progress:
         ``objective / bound - 1``.
     detail : str
         The engine's own words: temperature, nodes.
+    unit : str
+        Of ``objective`` and ``bound``.
     """
 
     elapsed_s: float
     objective: float | None = None
     bound: float | None = None
     detail: str = ""
+    unit: str = "s"
 
     @property
     def gap(self) -> float | None:

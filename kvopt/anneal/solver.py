@@ -124,6 +124,7 @@ class _Run:
     began: float
     on_progress: OnProgress | None
     bound_s: float | None
+    objective_unit: str = "s"
     cancelled: threading.Event = field(default_factory=threading.Event)
     history: list[Progress] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -147,7 +148,7 @@ class _Run:
             if excess_bytes(self.problem, state) == 0.0:
                 self.best_s = min(self.best_s, total_time(self.problem, state))
             best = self.best_s if np.isfinite(self.best_s) else None
-            event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail)
+            event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail, self.objective_unit)
             self.history.append(event)
             if self.on_progress:
                 self.on_progress(event)
@@ -219,6 +220,7 @@ def solve_anneal(
         began=began,
         on_progress=on_progress,
         bound_s=bound_s,
+        objective_unit=instance.objective.unit,
     )
     starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
     if start is not None:

@@ -59,6 +59,7 @@ class _Ascent:
     trellis: Trellis
     slot_s: float
     deadline: float
+    objective_unit: str
     tau: float = 0.0
     evaluations: int = 0
     guide: Certificate | None = None
@@ -193,7 +194,7 @@ def dual_bound(
         slot_s = unit_per_byte(low) * float(low.size_bytes.sum()) / low.n_slots
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
         return _finished(instance, first, 0.0, Termination.OPTIMAL, began, ())
-    ascent = _Ascent(low, trellis, slot_s, deadline)
+    ascent = _Ascent(low, trellis, slot_s, deadline, instance.objective.unit)
     best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
     return replace(_finished(instance, best[1], best[0], termination, began, history), guide=ascent.guide)
@@ -222,7 +223,11 @@ def _climb(
         last = value
         best = max(best, (value, multipliers), key=lambda pair: pair[0])
         event = Progress(
-            time.perf_counter() - began, target_s, best[0], f"tau {tau:.2g}, {ascent.evaluations} evaluations"
+            time.perf_counter() - began,
+            target_s,
+            best[0],
+            f"tau {tau:.2g}, {ascent.evaluations} evaluations",
+            ascent.objective_unit,
         )
         history.append(event)
         try:

@@ -85,7 +85,9 @@ class Tracker:
 
     def _report(self, detail: str) -> None:
         self._reported = time.perf_counter()
-        event = Progress(self._reported - self.began, self.objective, self.bound_value, detail)
+        event = Progress(
+            self._reported - self.began, self.objective, self.bound_value, detail, self.instance.objective.unit
+        )
         self.history.append(event)
         if self.on_progress is None:
             return
