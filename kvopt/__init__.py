@@ -11,6 +11,7 @@ from kvopt.compare import Comparison, compare, sub_instance
 from kvopt.errors import KvoptError
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.instance import Copies, Instance, Moves, Rules
+from kvopt.model_spec import ModelSpec
 from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
@@ -31,6 +32,7 @@ __all__ = [
     "Evaluation",
     "Instance",
     "KvoptError",
+    "ModelSpec",
     "Moves",
     "Placement",
     "Platform",

@@ -19,6 +19,8 @@ LAYERS = (
         "errors",
         "platform",
         "platforms",
+        "spec_io",
+        "model_spec",
         "trace",
         "trace_io",
         "instance",
