@@ -169,19 +169,13 @@ class Instance:
         """
         model = model if isinstance(model, ModelSpec) else ModelSpec.preset(model)
         platform = platform if isinstance(platform, Platform) else Platform.preset(platform)
-        if trace.n_lanes != model.layers:
-            raise InstanceError(
-                "trace",
-                f"has {trace.n_lanes} lanes, but {model.name} has {model.layers} layers",
-                f"Give a trace of {model.layers} lanes, or a model of {trace.n_lanes} layers",
-            )
+        _check_lanes(trace, model)
         read_bytes = model.weight_bytes_read_per_layer(batch, weight_bits)
         weight_bytes = model.weight_bytes(weight_bits)
+        # Before hbm_bytes, which comes beside the weights, hides that the machine has no room for them.
         _check_weights(weight_bytes, platform)
         if hbm_bytes is not None:
-            if not hbm_bytes > 0:
-                raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
-            platform = platform.with_capacity(hbm_bytes + weight_bytes)
+            platform = _with_room(platform, hbm_bytes, weight_bytes)
         trace = trace.with_size_bytes(model.kv_bytes_per_token_layer(kv_bits) * batch)
         return cls(trace, platform, rules or Rules(), weight_bytes, read_bytes, batch)
 
@@ -220,9 +214,7 @@ class Instance:
 
     def with_hbm_bytes(self, hbm_bytes: float) -> Instance:
         """The same problem with this much of the fastest tier left for the KV cache."""
-        if not hbm_bytes > 0:
-            raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
-        return replace(self, platform=self.platform.with_capacity(hbm_bytes + self.weight_bytes))
+        return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
 
     def tokens_per_s(self, latency_s: float) -> float:
         """Steps times batch over the decode time."""
@@ -241,6 +233,22 @@ class Instance:
             "weight_bytes_per_slot": self.weight_bytes_per_slot,
             "batch": self.batch,
         }
+
+
+def _with_room(platform: Platform, hbm_bytes: float, weight_bytes: float) -> Platform:
+    """The platform with a fastest tier that holds the weights and this much of the KV cache."""
+    if not hbm_bytes > 0:
+        raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
+    return platform.with_capacity(hbm_bytes + weight_bytes)
+
+
+def _check_lanes(trace: Trace, model: ModelSpec) -> None:
+    if trace.n_lanes != model.layers:
+        raise InstanceError(
+            "trace",
+            f"has {trace.n_lanes} lanes, but {model.name} has {model.layers} layers",
+            f"Give a trace of {model.layers} lanes, or a model of {trace.n_lanes} layers",
+        )
 
 
 def _check_weights(weight_bytes: float, platform: Platform) -> None:

@@ -12,6 +12,8 @@ from kvopt.errors import KvoptError
 
 _SPECS = Path(__file__).parent / "specs"
 SUFFIX = ".toml"
+_LEAST_BYTES = 1e6
+"""No memory or link in question is smaller; a smaller number was meant in GB."""
 
 
 def shipped(kind: str) -> dict[str, Path]:
@@ -92,7 +94,7 @@ class Table:
             raise self.wrong(key, f"must be a number, got {value!r}", fix)
         if not value > 0 or (math.isinf(value) and not unlimited):
             raise self.wrong(key, f"must be {'' if unlimited else 'finite and '}greater than 0, got {value!r}", fix)
-        if value < 1e6:
+        if value < _LEAST_BYTES:
             raise self.wrong(key, f"{value!r} is too small to be {unit}", fix)
         return float(value)
 
