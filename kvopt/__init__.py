@@ -16,6 +16,7 @@ from kvopt.errors import Infeasible, KvoptError
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.explain import Explanation, explain
 from kvopt.instance import Copies, Instance, Moves, Rules
+from kvopt.model_spec import ModelSpec
 from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
@@ -43,6 +44,7 @@ __all__ = [
     "Infeasible",
     "Instance",
     "KvoptError",
+    "ModelSpec",
     "Moves",
     "Placement",
     "Platform",

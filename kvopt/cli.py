@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, output, platforms, report
+from kvopt import describe, model_spec, output, platforms, report
 from kvopt.cli_types import AMOUNT, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
@@ -56,7 +56,9 @@ def _instance_options(command):
 
     options = [
         click.argument("trace", required=False, type=Path),
-        click.option("--platform", default="gh200", show_default=True, help="A preset; `kvopt platforms` lists them."),
+        click.option(
+            "--platform", default="gh200", show_default=True, help="A preset (`kvopt platforms`) or a .toml file."
+        ),
         click.option(
             "--hbm-bytes",
             type=AMOUNT,
@@ -254,6 +256,16 @@ def export(instance, out, backend, sub) -> None:
         f"written to {out}",
     ]
     click.echo("\n".join(lines))
+
+
+@main.command("models")
+@_json_option
+def models_(json_path) -> None:
+    """List the model presets with their sizes and sources."""
+    _check_outputs(json_path)
+    presets = [model_spec.ModelSpec.preset(name) for name in model_spec.names()]
+    lines = "\n\n".join("\n".join(describe.model_lines(m)) for m in presets).split("\n")
+    _print(lines, [describe.model_record(m) for m in presets], json_path)
 
 
 def _trace(path: Path | None) -> kvopt.Trace:

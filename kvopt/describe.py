@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from kvopt.instance import Instance
+from kvopt.model_spec import ModelSpec
 from kvopt.platform import Platform
 from kvopt.result import Bound, Termination
 from kvopt.trace import Trace
@@ -105,4 +107,30 @@ def platform_record(platform: Platform) -> dict[str, Any]:
             {"name": c.name, "bandwidth_bytes_per_s": c.bandwidth_bytes_per_s, "source": c.source}
             for c in platform.channels
         ],
+    }
+
+
+def model_lines(model: ModelSpec) -> list[str]:
+    """Layers, KV bytes and weights of a model, with their sources."""
+    weights = f"{bytes_text(model.weight_bytes())} at {model.weight_bits} bits"
+    if model.moe is not None:
+        weights += f", {bytes_text(model.weight_bytes_read_per_layer() * model.layers)} read a token by its layers"
+    figures = [
+        ("layers", f"{model.layers}", model.source),
+        ("kv", f"{model.kv_bytes_per_token_layer():,} B a token and layer at {model.kv_bits} bits", model.bits_source),
+        ("weights", weights, model.bits_source),
+    ]
+    width = max(len(figure) for _, figure, _ in figures)
+    lines = [f"{model.name}: {model.description}"]
+    return lines + [f"  {what:<8} {figure:<{width}}    {source}" for what, figure, source in figures]
+
+
+def model_record(model: ModelSpec) -> dict[str, Any]:
+    """A model as plain data, with the sizes derived from it."""
+    return {
+        **asdict(model),
+        "parameters": model.parameters,
+        "kv_bytes_per_token_layer": model.kv_bytes_per_token_layer(),
+        "weight_bytes": model.weight_bytes(),
+        "weight_bytes_per_layer": model.weight_bytes_per_layer(),
     }

@@ -20,6 +20,8 @@ class KvoptError(ValueError):
         self.field = field
         self.problem = problem
         self.fix = fix
+        self.problem = problem
+        self.fix = fix
         super().__init__(f"{field}: {problem}. {fix}")
 
 
@@ -29,6 +31,10 @@ class TraceError(KvoptError):
 
 class PlatformError(KvoptError):
     """A platform description that contradicts itself."""
+
+
+class ModelError(KvoptError):
+    """A model description that is incomplete or contradicts itself."""
 
 
 class InstanceError(KvoptError):

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kvopt import feasibility
 from kvopt.errors import InstanceError
+from kvopt.model_spec import ModelSpec
 from kvopt.objective import Objective, Prices, checked_prices, latency
 from kvopt.platform import Platform
 from kvopt.trace import PREFILL, Trace
@@ -120,6 +122,7 @@ class Instance:
                 raise InstanceError(name, f"must be 0 or more, got {value!r}", "Give bytes")
         if self.batch < 1:
             raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
+        _check_weights(self.weight_bytes, self.platform)
         feasibility.check(self)
         checked_prices(self.objective, self.platform)
 
@@ -136,6 +139,56 @@ class Instance:
     def with_objective(self, objective: Objective) -> Instance:
         """The same problem, to be solved for another objective."""
         return replace(self, objective=objective)
+
+    @classmethod
+    def from_specs(
+        cls,
+        model: ModelSpec | str | Path,
+        platform: Platform | str | Path,
+        trace: Trace,
+        *,
+        batch: int = 1,
+        kv_bits: int | None = None,
+        weight_bits: float | None = None,
+        rules: Rules | None = None,
+        hbm_bytes: float | None = None,
+    ) -> Instance:
+        """A published model's sizes on a platform, with the reads of a trace.
+
+        A block is one token of every sequence in the batch, which all read alike. The output head, read once a step
+        after the last layer, is in no slot: bounds hold without it.
+
+        Parameters
+        ----------
+        model, platform : object, name of a preset, or path of a .toml file
+        trace : Trace
+            Its lanes are the model's layers, its blocks single tokens.
+        batch : int
+            Sequences that decode together.
+        kv_bits, weight_bits : number, optional
+            Bits a number; the model's defaults unless given.
+        rules : Rules, optional
+        hbm_bytes : float, optional
+            Bytes of the fastest tier left for the KV cache, beside the weights; what the platform has unless given.
+
+        Raises
+        ------
+        ModelError, PlatformError
+            When there is no such model or platform, or its file breaks the schema.
+        InstanceError
+            When the trace's lanes are not the model's layers, or the weights or the KV cache do not fit.
+        """
+        model = model if isinstance(model, ModelSpec) else ModelSpec.preset(model)
+        platform = platform if isinstance(platform, Platform) else Platform.preset(platform)
+        _check_lanes(trace, model)
+        read_bytes = model.weight_bytes_read_per_layer(batch, weight_bits)
+        weight_bytes = model.weight_bytes(weight_bits)
+        # Before hbm_bytes, which comes beside the weights, hides that the machine has no room for them.
+        _check_weights(weight_bytes, platform)
+        if hbm_bytes is not None:
+            platform = _with_room(platform, hbm_bytes, weight_bytes)
+        trace = trace.with_size_bytes(model.kv_bytes_per_token_layer(kv_bits) * batch)
+        return cls(trace, platform, rules or Rules(), weight_bytes, read_bytes, batch)
 
     @property
     def n_slots(self) -> int:
@@ -172,9 +225,7 @@ class Instance:
 
     def with_hbm_bytes(self, hbm_bytes: float) -> Instance:
         """The same problem with this much of the fastest tier left for the KV cache."""
-        if not hbm_bytes > 0:
-            raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
-        return replace(self, platform=self.platform.with_capacity(hbm_bytes + self.weight_bytes))
+        return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
 
     def tokens_per_s(self, latency_s: float) -> float:
         """Steps times batch over the decode time."""
@@ -194,3 +245,29 @@ class Instance:
             "batch": self.batch,
             "objective": self.objective.name,
         }
+
+
+def _with_room(platform: Platform, hbm_bytes: float, weight_bytes: float) -> Platform:
+    """The platform with a fastest tier that holds the weights and this much of the KV cache."""
+    if not hbm_bytes > 0:
+        raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
+    return platform.with_capacity(hbm_bytes + weight_bytes)
+
+
+def _check_lanes(trace: Trace, model: ModelSpec) -> None:
+    if trace.n_lanes != model.layers:
+        raise InstanceError(
+            "trace",
+            f"has {trace.n_lanes} lanes, but {model.name} has {model.layers} layers",
+            f"Give a trace of {model.layers} lanes, or a model of {trace.n_lanes} layers",
+        )
+
+
+def _check_weights(weight_bytes: float, platform: Platform) -> None:
+    fast = platform.tiers[0]
+    if weight_bytes > fast.capacity_bytes:
+        raise InstanceError(
+            "weight_bytes",
+            f"{weight_bytes:.6g} bytes of weights do not fit in tier {fast.name!r} of {fast.capacity_bytes:.6g} bytes",
+            "Choose a smaller model, fewer bits a weight or a platform with more",
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -149,13 +150,26 @@ class Platform:
 
     @staticmethod
     def preset(name: str) -> Platform:
-        """A named platform; :func:`kvopt.platforms.names` lists them.
+        """A named platform, or one in a file that ends in ``.toml``; :func:`kvopt.platforms.names` lists the names.
 
         Raises
         ------
         PlatformError
-            When there is no preset of that name.
+            When there is no preset of that name, or the file breaks the schema.
         """
         from kvopt import platforms
 
         return platforms.get(name)
+
+    @staticmethod
+    def from_toml(path: str | Path) -> Platform:
+        """The platform that a file describes; :mod:`kvopt.platforms` documents the schema.
+
+        Raises
+        ------
+        PlatformError
+            When the file cannot be read or breaks the schema; the message names file and key.
+        """
+        from kvopt import platforms
+
+        return platforms.from_toml(path)

@@ -1,88 +1,97 @@
-"""Named platforms. Every number carries its source."""
+"""Platforms from TOML files, shipped or the user's own. Every number carries its source.
+
+The schema, one file a platform::
+
+    name = "mine"
+    description = "What it is"      # Optional.
+
+    [[tiers]]                       # Fast to slow, any number; Platform says how many it takes.
+    name = "hbm"
+    capacity_bytes = 96e9           # inf for unlimited.
+    source = "Where the capacity comes from"
+    read = { hbm = 1.0 }            # Bytes each channel carries per byte read from this tier,
+    write = { hbm = 1.0 }           # written to it,
+    move_out = { hbm = 1.0 }        # or leaving it in a move. Optional: as read.
+
+    [[channels]]
+    name = "hbm"
+    bandwidth_bytes_per_s = 4e12
+    source = "Where the rate comes from"
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from kvopt.errors import PlatformError
 from kvopt.platform import Channel, Platform, Tier
+from kvopt.spec_io import Table, is_path, read, shipped
 
-_GH200 = "NVIDIA GH200 Grace Hopper Superchip data sheet, 96 GB HBM3 variant"
-_FANG = "Fang et al., IEEE CAL 2025, arXiv 2508.13231, evaluation setup"
-
-
-def _hbm_and_host(
-    name: str,
-    description: str,
-    source: str,
-    hbm: tuple[float, float],
-    host: tuple[str, float, float],
-    link_each_way: float,
-) -> Platform:
-    """One accelerator's HBM and a host memory behind a full-duplex link.
-
-    ``hbm`` and ``host`` end in (capacity in bytes, bandwidth in bytes/s). The host bus is shared by both directions;
-    each direction of the link is a channel of its own.
-    """
-    host_name, host_capacity, host_bandwidth = host
-    return Platform(
-        name=name,
-        description=description,
-        tiers=(
-            Tier("hbm", hbm[0], read={"hbm": 1.0}, write={"hbm": 1.0}, source=source),
-            Tier(
-                host_name,
-                host_capacity,
-                read={host_name: 1.0, "link_in": 1.0},
-                write={host_name: 1.0, "link_out": 1.0},
-                source=source,
-            ),
-        ),
-        channels=(
-            Channel("hbm", hbm[1], source),
-            Channel("link_in", link_each_way, source),
-            Channel("link_out", link_each_way, source),
-            Channel(host_name, host_bandwidth, source),
-        ),
-    )
-
-
-def _gh200() -> Platform:
-    return _hbm_and_host(
-        "gh200",
-        "GH200: 96 GB HBM3 at 4 TB/s, 480 GB LPDDR5X at up to 512 GB/s, NVLink-C2C 900 GB/s (450 each way)",
-        _GH200,
-        hbm=(96e9, 4e12),
-        host=("lpddr", 480e9, 512e9),
-        link_each_way=450e9,
-    )
-
-
-def _fang2025() -> Platform:
-    return _hbm_and_host(
-        "fang2025",
-        "The published evaluation: 24 GB HBM at 4.9 TB/s, 480 GB DRAM at 500 GB/s, link 450 GB/s each way",
-        _FANG,
-        hbm=(24e9, 4.9e12),
-        host=("dram", 480e9, 500e9),
-        link_each_way=450e9,
-    )
-
-
-_PRESETS = {"gh200": _gh200, "fang2025": _fang2025}
+_KEYS = ("name", "description", "tiers", "channels")
+_TIER_KEYS = ("name", "capacity_bytes", "source", "read", "write", "move_out")
+_CHANNEL_KEYS = ("name", "bandwidth_bytes_per_s", "source")
 
 
 def names() -> list[str]:
     """The names :func:`get` takes."""
-    return list(_PRESETS)
+    return list(shipped("platforms"))
 
 
-def get(name: str) -> Platform:
-    """The preset of that name.
+def get(name: str | Path) -> Platform:
+    """The preset of that name, or the platform in a file when the name ends in ``.toml``.
 
     Raises
     ------
     PlatformError
-        When there is none.
+        When there is none, or the file breaks the schema.
     """
-    if name not in _PRESETS:
-        raise PlatformError("platform", f"there is no preset {name!r}", f"Choose one of: {', '.join(_PRESETS)}")
-    return _PRESETS[name]()
+    if is_path(name):
+        return from_toml(name)
+    files = shipped("platforms")
+    if name not in files:
+        raise PlatformError(
+            "platform",
+            f"there is no preset {name!r}",
+            f"Choose one of: {', '.join(files)}; or give the path of a .toml file",
+        )
+    return from_toml(files[name])
+
+
+def from_toml(path: str | Path) -> Platform:
+    """The platform that a file describes.
+
+    Raises
+    ------
+    PlatformError
+        When the file cannot be read or breaks the schema; the message names file and key.
+    """
+    spec = read(path, PlatformError)
+    spec.allow(_KEYS)
+    name, description = spec.text("name"), spec.text("description", "")
+    tiers = tuple(_tier(table) for table in spec.tables("tiers"))
+    channels = tuple(_channel(table) for table in spec.tables("channels"))
+    try:
+        return Platform(name, tiers, channels, description)
+    except PlatformError as wrong:
+        raise PlatformError(f"{path}: {wrong.field}", wrong.problem, wrong.fix) from None
+
+
+def _tier(table: Table) -> Tier:
+    table.allow(_TIER_KEYS)
+    return Tier(
+        name=table.text("name"),
+        capacity_bytes=table.amount("capacity_bytes", "bytes", unlimited=True),
+        read=table.loads("read"),
+        write=table.loads("write"),
+        move_out=table.loads("move_out") if "move_out" in table else None,
+        source=table.text("source"),
+    )
+
+
+def _channel(table: Table) -> Channel:
+    table.allow(_CHANNEL_KEYS)
+    return Channel(
+        name=table.text("name"),
+        bandwidth_bytes_per_s=table.amount("bandwidth_bytes_per_s", "bytes per second"),
+        source=table.text("source"),
+    )

@@ -21,6 +21,8 @@ LAYERS = (
         "platform",
         "platforms",
         "objective",
+        "spec_io",
+        "model_spec",
         "trace",
         "trace_io",
         "instance",

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import kvopt
+from kvopt import spec_io
 from kvopt.cli import main
 from kvopt.sources.synthetic import drifting
 
@@ -159,6 +160,35 @@ def test_platforms_name_their_sources():
     assert {"gh200", "fang2025"} <= set(presets)
     assert all(figure["source"] for p in presets.values() for figure in p["tiers"] + p["channels"])
     assert run("platforms").exit_code == 0
+
+
+def test_models_name_their_sources():
+    done = run("models", "--json", "-")
+    presets = {m["name"]: m for m in json.loads(done.stdout)}
+    assert presets["llama-3.1-8b"]["kv_bytes_per_token_layer"] == 4096
+    assert all(m["source"] and m["bits_source"] for m in presets.values())
+    listed = run("models")
+    assert listed.exit_code == 0
+    for line in (
+        "llama-3.1-8b: ",
+        "4,096 B a token and layer at 16 bits",
+        "16.1 GB at 16 bits",
+        "Llama-3.1-8B, config",
+    ):
+        assert line in listed.output
+
+
+def test_a_platform_may_be_a_file(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(spec_io.shipped("platforms")["gh200"].read_text().replace('name = "gh200"', 'name = "mine"', 1))
+    options = ("bound", "--method", "aggregate", "--platform", path)
+    done = run(*options)
+    assert done.exit_code == 0, done.output
+    assert "mine, exclusive copies" in done.output
+    path.write_text(path.read_text().replace("96e9", '"96GB"'))
+    done = run(*options)
+    assert done.exit_code == 2
+    assert f"{path}: tiers 'hbm': capacity_bytes: must be a number, got '96GB'" in done.output
 
 
 def test_mooncake_log_becomes_a_trace(tmp_path):

@@ -70,7 +70,7 @@ def test_presets_have_the_published_numbers(name, capacities, rates):
     assert all(t.source for t in platform.tiers)
 
 
-@pytest.mark.parametrize("name", platforms.names())
+@pytest.mark.parametrize("name", [name for name in platforms.names() if name not in ("nvme", "u280")])
 def test_presets_read_the_backing_tier_through_its_bus_and_the_link(name):
     platform = Platform.preset(name)
     host = platform.tiers[1].name
@@ -82,5 +82,5 @@ def test_presets_read_the_backing_tier_through_its_bus_and_the_link(name):
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(PlatformError, match=r"no preset 'h100'. Choose one of: gh200, fang2025"):
+    with pytest.raises(PlatformError, match=r"no preset 'h100'. Choose one of: .*fang2025.*gh200.*\.toml file"):
         Platform.preset("h100")
