@@ -21,6 +21,7 @@ from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
 from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionStatus, Termination
+from kvopt.sizing import Sizing, size
 from kvopt.solve import bound, methods, solve
 from kvopt.sources.embedded import example_trace
 from kvopt.trace import Trace
@@ -52,6 +53,7 @@ __all__ = [
     "Result",
     "Role",
     "Rules",
+    "Sizing",
     "SolutionStatus",
     "Termination",
     "Tier",
@@ -67,6 +69,7 @@ __all__ = [
     "load_trace",
     "methods",
     "save_placement",
+    "size",
     "solve",
     "sub_instance",
     "verify",

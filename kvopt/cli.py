@@ -190,6 +190,26 @@ def explain(instance, method, phases, time_limit, seed, json_path, plot_path) ->
         _leave_interrupted("rungs may be looser than they could be")
 
 
+@main.command()
+@_instance_options
+@click.option("--target-latency-s", "target", type=AMOUNT, required=True, help="The decode time to meet, in seconds.")
+@click.option(
+    "--vary", default="hbm_bytes", show_default=True, help="hbm_bytes, or a channel; several join by + and are equal."
+)
+@click.option("--time-limit", type=AMOUNT, default=60.0, show_default=True, help="Seconds for everything.")
+@_seed_option
+@_json_option
+def size(instance, target, vary, time_limit, seed, json_path) -> None:
+    """The least HBM or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
+    _check_outputs(json_path)
+    _compile_kernels()
+    with display("lower") as show:
+        found = kvopt.size(instance, target, vary=vary, time_limit=time_limit, seed=seed, on_progress=show)
+    _print([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
+    if found.termination is Termination.INTERRUPTED:
+        _leave_interrupted("this is the interval so far")
+
+
 @main.group()
 def trace() -> None:
     """Look at traces and make them."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvopt.instance import Instance
 from kvopt.model_spec import ModelSpec
 from kvopt.platform import Platform
 from kvopt.result import Bound, Termination
 from kvopt.trace import Trace
-from kvopt.units import amount_text, bytes_text, count, percent, rate_text
+from kvopt.units import amount_text, bytes_text, count, percent, rate_text, seconds_text
+
+if TYPE_CHECKING:
+    from kvopt.sizing import Sizing
 
 
 def header(instance: Instance) -> list[str]:
@@ -58,6 +61,27 @@ def bound_line(instance: Instance, bound: Bound) -> str:
     stopped = "" if bound.termination is Termination.FINISHED else f", {bound.termination.value}"
     least = amount_text(bound.value, bound.unit)
     return f"bound     at least {least} for any placement{rate} ({bound.source}, {proof}{stopped})"
+
+
+def sizing_lines(found: Sizing) -> list[str]:
+    """Between which values the least one lies, and on what authority."""
+
+    def text(value: float) -> str:
+        return bytes_text(value) + ("/s" if found.unit.endswith("per_s") else "")
+
+    if found.lower is None:
+        lower = "at least   nothing is proven"
+    elif math.isinf(found.lower):
+        lower = f"no value meets the target ({found.lower_source})"
+    else:
+        lower = f"more than  {text(found.lower)} ({found.lower_source})"
+    lines = [f"target    {seconds_text(found.target_s)} decode time, by the least {found.vary}", f"needs     {lower}"]
+    if found.upper is not None:
+        lines.append(f"          at most    {text(found.upper)} ({found.upper_source})")
+    elif found.lower is None or math.isfinite(found.lower):
+        lines.append("          at most    nothing was found that meets the target")
+    took = f"{found.elapsed_s:.0f} s, {count(len(found.probes), 'probe')}, {found.termination.value}"
+    return [*lines, f"took      {took}"]
 
 
 def trace_lines(trace: Trace) -> list[str]:

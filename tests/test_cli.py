@@ -387,3 +387,18 @@ def test_export_writes_the_model(trace_file, tmp_path):
     assert f"written to {tmp_path / 'model.mps.gz'}" in done.stdout
     assert_refused(run("export", trace_file, "-o", tmp_path / "model.xls"), "--output")
     assert_refused(run("export", trace_file, "-o", tmp_path / "model.lp", "--backend", "gams"), "backend")
+
+
+def test_size_gives_both_ends_and_their_sources(trace_file, tmp_path):
+    out = tmp_path / "size.json"
+    done = run("size", trace_file, "--target-latency-s", "1e-6", "--time-limit", 6, "--json", out)
+    assert done.exit_code == 0, done.output
+    found = json.loads(out.read_text())
+    assert {"lower_bytes", "lower_source", "upper_bytes", "upper_source", "probes", "status"} <= set(found)
+    assert "needs" in done.stdout
+
+
+def test_size_refuses_an_unknown_channel(trace_file):
+    done = run("size", trace_file, "--target-latency-s", 1, "--vary", "smoke")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: vary: there is no channel 'smoke'")

@@ -125,6 +125,7 @@ class _Run:
     on_progress: OnProgress | None
     bound_s: float | None
     objective_unit: str = "s"
+    enough_s: float = -np.inf
     cancelled: threading.Event = field(default_factory=threading.Event)
     history: list[Progress] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -147,6 +148,8 @@ class _Run:
         with self.lock:
             if excess_bytes(self.problem, state) == 0.0:
                 self.best_s = min(self.best_s, total_time(self.problem, state))
+                if self.best_s <= self.enough_s:
+                    self.cancelled.set()
             best = self.best_s if np.isfinite(self.best_s) else None
             event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail, self.objective_unit)
             self.history.append(event)
@@ -162,6 +165,7 @@ def solve_anneal(
     start: Placement | None = None,
     multipliers: Certificate | None = None,
     bound_s: float | None = None,
+    enough_s: float | None = None,
     schedule: Schedule | None = None,
     move: Move | str = Move.PATH,
     restarts: int | None = None,
@@ -184,6 +188,8 @@ def solve_anneal(
         A dual certificate: its samples to start from, its capacity prices as rent.
     bound_s : float, optional
         A lower bound for progress events.
+    enough_s : float, optional
+        Stop as soon as a feasible placement is this fast: for those who only ask whether there is one.
     schedule : Schedule, optional
         For all chains; else they take those of ``PORTFOLIO`` in turn, or of ``FROM_NOTHING`` without multipliers.
     move : Move or str
@@ -221,6 +227,7 @@ def solve_anneal(
         on_progress=on_progress,
         bound_s=bound_s,
         objective_unit=instance.objective.unit,
+        enough_s=-np.inf if enough_s is None else enough_s,
     )
     starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
     if start is not None:

@@ -1,0 +1,146 @@
+"""The one number of an instance that sizing and sweeps vary: the fast tier's capacity, or channels' bandwidth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kvopt.errors import KvoptError
+from kvopt.instance import Instance
+from kvopt.result import Certificate
+from kvopt.units import bytes_text
+
+HBM_BYTES = "hbm_bytes"
+_SPAN = 1e6
+"""A channel this many times faster or slower than it is stands for one without limit, or of no use."""
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """A number of an instance, and the instances that differ in it alone.
+
+    More of it never hurts: every placement stays feasible, and no slot takes longer.
+
+    Parameters
+    ----------
+    instance : Instance
+    name : str
+        "hbm_bytes", or the names of channels joined by "+", all of which get the same bandwidth.
+    channels : tuple of int
+        Which channels; none of them for a capacity.
+    """
+
+    instance: Instance
+    name: str
+    channels: tuple[int, ...]
+
+    @property
+    def is_capacity(self) -> bool:
+        """Whether it counts whole bytes of the fast tier, rather than bytes per second."""
+        return not self.channels
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in, as the end of a JSON key."""
+        return "bytes" if self.is_capacity else "bytes_per_s"
+
+    @property
+    def least(self) -> float:
+        """The smallest value there is an instance of; for bandwidths, a millionth of what is given.
+
+        Below the largest block, or below what the backing tier leaves over of the live bytes, nothing is feasible.
+        """
+        if not self.is_capacity:
+            return float(self._rates.min()) / _SPAN
+        least = int(self.instance.trace.size_bytes.max())
+        backing = self.instance.capacity_bytes[1]
+        if not self.instance.rules.inclusive and math.isfinite(backing):
+            least = max(least, math.ceil(self.instance.live_bytes.max() - backing))
+        return float(least)
+
+    @property
+    def most(self) -> float:
+        """The value beyond which more is of no use: all live bytes; for bandwidths, a million times what is given."""
+        if not self.is_capacity:
+            return float(self._rates.max()) * _SPAN
+        return max(float(self.instance.live_bytes.max()), self.least)
+
+    @property
+    def _rates(self) -> np.ndarray:
+        return self.instance.platform.bandwidth_bytes_per_s[list(self.channels)]
+
+    def at(self, value: float) -> Instance:
+        """The instance with this value.
+
+        Raises
+        ------
+        KvoptError
+            When the value is not finite and greater than 0, or there is no such instance.
+        """
+        if not (math.isfinite(value) and value > 0):
+            raise KvoptError(self.name, f"must be finite and greater than 0, got {value!r}", f"Give {self.unit}")
+        if self.is_capacity:
+            return self.instance.with_hbm_bytes(value)
+        channels = tuple(
+            replace(c, bandwidth_bytes_per_s=float(value), source="set by the user") if k in self.channels else c
+            for k, c in enumerate(self.instance.platform.channels)
+        )
+        return replace(self.instance, platform=replace(self.instance.platform, channels=channels))
+
+    def rounded(self, value: float) -> float:
+        """Capacities are whole bytes; nothing smaller than :attr:`least`."""
+        return max(float(math.floor(value)) if self.is_capacity else float(value), self.least)
+
+    def between(self, low: float, high: float) -> float:
+        """The geometric mean; of capacities further than a byte apart, neither of the two."""
+        middle = self.rounded(math.sqrt(low * high))
+        return min(max(middle, low + 1), high - 1) if self.is_capacity else middle
+
+    def above(self, value: float, share: float) -> float:
+        """A value larger by a share, by a byte at least."""
+        return self.rounded(max(value * (1 + share), value + 1 if self.is_capacity else 0.0))
+
+    def near(self, low: float, high: float, share: float) -> bool:
+        """Whether no more than a share, or a byte, lies between two values."""
+        return high <= low * (1 + share) or (self.is_capacity and high <= low + 1)
+
+    def without(self, certificate: Certificate) -> Certificate:
+        """The certificate with no price on what is varied: what it proves, it proves at every value."""
+        lam, mu = certificate.channel_price.copy(), certificate.capacity_price_s_per_byte.copy()
+        if self.is_capacity:
+            mu[0] = 0.0
+        lam[list(self.channels)] = 0.0
+        return Certificate(lam, mu)
+
+    def text(self, value: float) -> str:
+        """A value for a reader."""
+        return bytes_text(value) if self.is_capacity else f"{bytes_text(value)}/s"
+
+
+def axis(instance: Instance, vary: str) -> Axis:
+    """The axis of that name.
+
+    Parameters
+    ----------
+    instance : Instance
+    vary : str
+        "hbm_bytes", or channels of the platform joined by "+".
+
+    Raises
+    ------
+    KvoptError
+        When the platform has no such channel, or one is named twice.
+    """
+    if vary == HBM_BYTES:
+        return Axis(instance, vary, ())
+    known = [c.name for c in instance.platform.channels]
+    names = [name.strip() for name in vary.split("+")]
+    for number, name in enumerate(names):
+        if name not in known:
+            choices = ", ".join([HBM_BYTES, *known])
+            raise KvoptError("vary", f"there is no channel {name!r}", f"Choose from: {choices}; channels join by +")
+        if name in names[:number]:
+            raise KvoptError("vary", f"channel {name!r} is named twice", "Name it once")
+    return Axis(instance, "+".join(names), tuple(known.index(name) for name in names))
