@@ -149,7 +149,8 @@ def plot_convergence(
     """
     ax = ax or _new_axes((8.0, 4.6))
     given = [item if isinstance(item, tuple) else (_label(item), item) for item in labelled]
-    size, unit = time_unit([_final(item) for _, item in given])
+    counted = _unit(given[0][1])
+    size, unit = time_unit([_final(item) for _, item in given]) if counted == "s" else (1.0, counted)
     lines = [line for number, (label, item) in enumerate(given) for line in _sides(label, item, _LINES[number % 6])]
     end = max((time[-1] for _, _, _, time, _ in lines if len(time)), default=1.0)
     for label, colour, dashed, time, value in lines:
@@ -166,7 +167,7 @@ def plot_convergence(
     if log_time and lines:
         ax.set_xscale("log")
     ax.set_xlabel("time since the method began [s]")
-    ax.set_ylabel(f"decode time [{unit}]")
+    ax.set_ylabel(f"{'decode time' if counted == 's' else 'objective'} [{unit}]")
     ax.set_title(
         "The optimum lies between: achieved (solid) from above, bounds (dashed) from below", fontsize=10, loc="left"
     )
@@ -177,6 +178,12 @@ def plot_convergence(
 
 def _label(item: Result | Bound) -> str:
     return item.method if isinstance(item, Result) else f"{item.source} bound"
+
+
+def _unit(item: Result | Bound) -> str:
+    if isinstance(item, Bound):
+        return item.unit
+    return item.bound.unit if item.bound is not None else item.history[-1].unit if item.history else "s"
 
 
 def _final(item: Result | Bound) -> float:

@@ -107,3 +107,13 @@ def test_a_result_without_a_placement_cannot_be_drawn(instance, comparison):
     empty = replace(comparison.results["lru"], placement=None, evaluation=None)
     with pytest.raises(ValueError, match="no placement"):
         plotting.plot_slots(instance, empty)
+
+
+def test_convergence_under_another_objective_names_its_unit(instance):
+    from kvopt.objective import traffic
+
+    bound = kvopt.bound(instance, objective=traffic("hbm"))
+    result = kvopt.solve(instance, "anneal", objective=traffic("hbm"), time_limit=5)
+    for items in ((bound, result), (result, bound)):
+        assert plotting.plot_convergence(*items).get_ylabel() == "objective [B]"
+    assert plotting.plot_convergence(kvopt.bound(instance)).get_ylabel().startswith("decode time [")
