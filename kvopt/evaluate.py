@@ -6,6 +6,7 @@ It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -26,15 +27,17 @@ class Evaluation:
         The instance's objective in its own unit; the decode time unless told otherwise.
     slot_s : float64[T]
         max over channels of ``load_bytes / bandwidth``.
+    step_s : float64[N]
+        Their sums by step.
     load_bytes : float64[C, T]
-    read_bytes : int64[K, T]
+    read_bytes : int64[K, T], float64 where reads are balanced
         KV bytes read from each tier.
     new_bytes : int64[K, T]
         Bytes of new blocks written to each tier.
-    up_bytes, down_bytes : int64[2, T]
-        Bytes moved to the fast tier, and back, in each slot: paid in full [0], or read through [1].
-    fast_bytes : int64[T]
-        Occupancy of the fast tier.
+    move_bytes : int64[K, K, 2, T]
+        Bytes copied from tier to tier in each slot: paid in full [0], or read through [1].
+    held_bytes : int64[K, T]
+        Occupancy of each tier.
     weight_bytes : float
         Weight bytes read in all slots.
     """
@@ -43,31 +46,46 @@ class Evaluation:
     tokens_per_s: float
     objective: float
     slot_s: np.ndarray
+    step_s: np.ndarray
     load_bytes: np.ndarray
     read_bytes: np.ndarray
     new_bytes: np.ndarray
-    up_bytes: np.ndarray
-    down_bytes: np.ndarray
-    fast_bytes: np.ndarray
+    move_bytes: np.ndarray
+    held_bytes: np.ndarray
     weight_bytes: float
 
     @property
     def moved_bytes(self) -> int:
         """All bytes moved between tiers."""
-        return int(self.up_bytes.sum() + self.down_bytes.sum())
+        return int(self.move_bytes.sum())
+
+    @property
+    def up_bytes(self) -> np.ndarray:
+        """int64[2, T]: bytes copied to the fastest tier, paid in full [0] or read through [1]."""
+        return self.move_bytes[:, 0].sum(axis=0)
+
+    @property
+    def down_bytes(self) -> np.ndarray:
+        """int64[2, T]: the same from the fastest tier to any other."""
+        return self.move_bytes[0].sum(axis=0)
+
+    @property
+    def fast_bytes(self) -> np.ndarray:
+        """int64[T]: occupancy of the fastest tier."""
+        return self.held_bytes[0]
 
     @property
     def kv_hit_rate(self) -> float:
-        """Share of the KV bytes read that came from the fast tier; nan when nothing is read."""
-        fast, backing = self.read_bytes.sum(axis=1)
-        return float(fast / (fast + backing)) if fast + backing else float("nan")
+        """Share of the KV bytes read that came from the fastest tier; nan when nothing is read."""
+        by_tier = self.read_bytes.sum(axis=1)
+        return float(by_tier[0] / by_tier.sum()) if by_tier.sum() else float("nan")
 
     @property
     def hit_rate_with_weights(self) -> float:
         """The same with weight bytes, always hits, counted in."""
-        fast, backing = self.read_bytes.sum(axis=1)
-        total = fast + backing + self.weight_bytes
-        return float((fast + self.weight_bytes) / total) if total else float("nan")
+        by_tier = self.read_bytes.sum(axis=1)
+        total = by_tier.sum() + self.weight_bytes
+        return float((by_tier[0] + self.weight_bytes) / total) if total else float("nan")
 
 
 def evaluate(instance: Instance, placement: Placement) -> Evaluation:
@@ -84,58 +102,103 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     Evaluation
     """
     platform, rules, trace = instance.platform, instance.rules, instance.trace
-    read = _read_bytes(instance, placement)
+    rate = platform.bandwidth_bytes_per_s[:, None]
+    in_state = _read_by_state(instance, placement)
+    read = np.zeros((len(platform.tiers), instance.n_slots), np.int64)
+    np.add.at(read, np.argmax(instance.states, axis=1), in_state)
     new = _new_bytes(instance, placement)
-    up = _moved(instance, placement.block, placement.start)
-    if rules.inclusive:
-        down = np.zeros_like(up)
-    else:
-        stays = placement.stop < instance.death_slot[placement.block]
-        down = _moved(instance, placement.block[stays], placement.stop[stays])
+    moved = _moved(instance, placement)
     rho, omega, sigma = (platform.loads(role) for role in ("read", "write", "move_out"))
-    load = rho.T @ read + omega.T @ new
+    load = omega.T @ new
     load += instance.weight_bytes_per_slot * rho[0][:, None]
-    for source, target, moved in () if rules.free_moves else ((1, 0, up), (0, 1, down)):
-        load += np.outer(omega[target], moved.sum(axis=0)) + np.outer(sigma[source], moved[0])
-    slot_s = (load / platform.bandwidth_bytes_per_s[:, None]).max(axis=0)
+    if not rules.free_moves:
+        load += omega.T @ moved.sum(axis=(0, 2)) + sigma.T @ moved[:, :, 0].sum(axis=1)
+    if rules.balanced:
+        read = _balanced(instance, load / rate, read, in_state[instance.states.all(axis=1)].sum(axis=0))
+    load += rho.T @ read
+    slot_s = (load / rate).max(axis=0)
     latency_s = float(slot_s.sum())
-    in_fast = placement.fast_bytes(instance)
+    step_s = slot_s.reshape(trace.n_steps, trace.n_lanes).sum(axis=1)
+    held = placement.held_bytes(instance)
     return Evaluation(
         latency_s=latency_s,
         tokens_per_s=instance.tokens_per_s(latency_s) if latency_s > 0 else float("inf"),
-        objective=instance.prices.per_second * latency_s + _linear(instance, read, new, up, down, in_fast),
+        objective=_objective(instance, latency_s, step_s) + _linear(instance, read, new, moved, held),
         slot_s=slot_s,
+        step_s=step_s,
         load_bytes=load,
         read_bytes=read,
         new_bytes=new,
-        up_bytes=up,
-        down_bytes=down,
-        fast_bytes=in_fast,
+        move_bytes=moved,
+        held_bytes=held,
         weight_bytes=instance.weight_bytes_per_slot * trace.n_slots,
     )
 
 
-def _linear(instance: Instance, read, new, up, down, in_fast) -> float:
+def _objective(instance: Instance, latency_s: float, step_s: np.ndarray) -> float:
+    """What the objective makes of the times."""
+    return instance.prices.per_second * latency_s + instance.prices.of_steps(step_s)
+
+
+def _linear(instance: Instance, read, new, moved, held) -> float:
     """What the objective charges by the byte, whatever the time."""
-    prices, rules = instance.prices, instance.rules
+    prices = instance.prices
     if not prices.linear:
         return 0.0
-    in_backing = instance.live_bytes if rules.inclusive else instance.live_bytes - in_fast
-    total = prices.read @ read.sum(axis=1) + prices.write @ new.sum(axis=1)
-    total += prices.hold @ np.array([in_fast.sum(), in_backing.sum()])
+    total = prices.read @ read.sum(axis=1) + prices.write @ new.sum(axis=1) + prices.hold @ held.sum(axis=1)
     total += prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots
-    for source, target, moved in () if rules.free_moves else ((1, 0, up), (0, 1, down)):
-        total += prices.write[target] * moved.sum() + prices.move_out[source] * moved[0].sum()
+    if not instance.rules.free_moves:
+        total += prices.write @ moved.sum(axis=(0, 2, 3)) + prices.move_out @ moved[:, :, 0].sum(axis=(1, 2))
     return float(total)
 
 
-def _read_bytes(instance: Instance, placement: Placement) -> np.ndarray:
-    """int64[2, T]: KV bytes read from each tier in each slot."""
+def _balanced(instance: Instance, other_s: np.ndarray, read: np.ndarray, either: np.ndarray) -> np.ndarray:
+    """float64[2, T]: bytes read from each tier when some may come from either, at the least cost of each slot.
+
+    The cost of a slot is a maximum of lines in the bytes y that are taken from the backing tier instead. Its minimum
+    is at an end of [0, either] or where two lines cross.
+
+    Parameters
+    ----------
+    other_s : float64[C, T]
+        Seconds of each channel without reads.
+    read : int64[2, T]
+        All of those bytes counted with the fast tier.
+    either : int64[T]
+    """
+    platform, prices = instance.platform, instance.prices
+    by_tier_s = platform.loads("read") / platform.bandwidth_bytes_per_s
+    at_zero, slope = other_s + by_tier_s.T @ read, by_tier_s[1] - by_tier_s[0]
+    dearer = prices.read[1] - prices.read[0]
+    # Where only single steps count, a slot is still best short: no objective falls when a slot takes longer.
+    second = prices.per_second or float(prices.stepwise)
+
+    def cost(y: np.ndarray) -> np.ndarray:
+        return second * (at_zero + slope[:, None] * y).max(axis=0) + dearer * y
+
+    best, least = np.zeros(instance.n_slots), cost(np.zeros(instance.n_slots))
+    candidates = [either.astype(float)]
+    for a, b in combinations(range(len(slope)), 2):
+        if slope[a] != slope[b]:
+            candidates.append(np.clip((at_zero[a] - at_zero[b]) / (slope[b] - slope[a]), 0.0, either))
+    for y in candidates:
+        value = cost(y)
+        better = value < least
+        best[better], least[better] = y[better], value[better]
+    return np.stack([read[0] - best, read[1] + best])
+
+
+def _read_by_state(instance: Instance, placement: Placement) -> np.ndarray:
+    """int64[S, T]: KV bytes read in each slot of blocks in each state."""
     trace = instance.trace
-    block = trace.run_block
-    total = _spread(instance, block, trace.run_start, trace.run_stop)
-    fast = _spread(instance, *_reads_in_fast(instance, placement))
-    return np.stack([fast, total - fast])
+    total = _spread(instance, trace.run_block, trace.run_start, trace.run_stop)
+    block, start, stop, state = _reads_inside(instance, placement)
+    found = np.zeros((len(instance.states), instance.n_slots), np.int64)
+    for z in range(len(found) - 1):
+        here = state == z
+        found[z] = _spread(instance, block[here], start[here], stop[here])
+    found[-1] = total - found.sum(axis=0)
+    return found
 
 
 def _spread(instance: Instance, block: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
@@ -148,8 +211,8 @@ def _spread(instance: Instance, block: np.ndarray, start: np.ndarray, stop: np.n
     return np.cumsum(change, axis=0)[:-1].ravel()
 
 
-def _reads_in_fast(instance: Instance, placement: Placement) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(block, first step, one past the last) of every stretch of a run during which the block is in the fast tier."""
+def _reads_inside(instance: Instance, placement: Placement) -> tuple[np.ndarray, ...]:
+    """(block, first step, one past the last, state) of every stretch of a run that lies in one of the intervals."""
     trace = instance.trace
     lanes = trace.n_lanes
     owner = placement.block
@@ -167,35 +230,58 @@ def _reads_in_fast(instance: Instance, placement: Placement) -> tuple[np.ndarray
     start = np.maximum(trace.run_start[run], enter[interval])
     stop = np.minimum(trace.run_stop[run], leave[interval])
     some = start < stop
-    return run_block[run][some], start[some], stop[some]
+    return run_block[run][some], start[some], stop[some], placement.state[interval][some]
 
 
 def _new_bytes(instance: Instance, placement: Placement) -> np.ndarray:
-    """int64[2, T]: bytes of new blocks written to each tier in each slot."""
-    trace = instance.trace
-    born_fast = np.zeros(trace.n_blocks, bool)
+    """int64[K, T]: bytes of new blocks written to each tier in each slot."""
+    trace, held = instance.trace, instance.states
+    born = np.full(trace.n_blocks, len(held) - 1)
     owner = placement.block
-    born_fast[owner[placement.start == instance.birth_slot[owner]]] = True
+    first = placement.start == instance.birth_slot[owner]
+    born[owner[first]] = placement.state[first]
     written = trace.write_step >= 0
-    new = np.zeros((2, trace.n_slots), np.int64)
-    to_backing = written if instance.rules.inclusive else written & ~born_fast
-    for tier, which in ((0, written & born_fast), (1, to_backing)):
-        np.add.at(new[tier], instance.birth_slot[which], trace.size_bytes[which])
+    new = np.zeros((held.shape[1], trace.n_slots), np.int64)
+    for k in range(held.shape[1]):
+        which = written & held[born, k]
+        np.add.at(new[k], instance.birth_slot[which], trace.size_bytes[which])
     return new
 
 
-def _moved(instance: Instance, block: np.ndarray, slot: np.ndarray) -> np.ndarray:
-    """int64[2, T]: bytes that change tier between slot - 1 and slot: paid in full [0], read through [1].
-
-    A residency that begins with the block itself is no move.
-    """
-    trace = instance.trace
-    real = slot > instance.birth_slot[block]
-    block, during = block[real], slot[real] - 1
-    through = _is_read(instance, block, during) if instance.rules.read_through else np.zeros(len(block), bool)
-    moved = np.zeros((2, trace.n_slots), np.int64)
-    np.add.at(moved, (through.astype(int), during), trace.size_bytes[block])
+def _moved(instance: Instance, placement: Placement) -> np.ndarray:
+    """int64[K, K, 2, T]: bytes copied from tier to tier in each slot: paid in full [0], read through [1]."""
+    trace, held = instance.trace, instance.states
+    block, during, before, after = _changes(instance, placement)
+    through = np.zeros(len(block), bool)
+    if instance.rules.read_through:
+        through = _is_read(instance, block, during)
+    source = np.argmax(held, axis=1)[before]
+    moved = np.zeros((held.shape[1], held.shape[1], 2, trace.n_slots), np.int64)
+    for target in range(held.shape[1]):
+        copied = held[after, target] & ~held[before, target]
+        index = (source[copied], np.full(copied.sum(), target), through[copied].astype(int), during[copied])
+        np.add.at(moved, index, trace.size_bytes[block[copied]])
     return moved
+
+
+def _changes(instance: Instance, placement: Placement) -> tuple[np.ndarray, ...]:
+    """(block, slot, state in it, state in the next) of every change of a block's state during its life.
+
+    A residency that begins with the block itself is no change, nor is one that ends with it.
+    """
+    owner, last = placement.block, np.int8(len(instance.states) - 1)
+    joined = np.zeros(placement.n_intervals, bool)
+    joined[1:] = (owner[1:] == owner[:-1]) & (placement.start[1:] == placement.stop[:-1])
+    before = np.where(joined, np.roll(placement.state, 1), last)
+    goes_on = np.append(joined[1:], False)[: placement.n_intervals]
+    begins = placement.start > instance.birth_slot[owner]
+    ends = (placement.stop < instance.death_slot[owner]) & ~goes_on
+    return (
+        np.concatenate([owner[begins], owner[ends]]),
+        np.concatenate([placement.start[begins], placement.stop[ends]]) - 1,
+        np.concatenate([before[begins], placement.state[ends]]).astype(np.int64),
+        np.concatenate([placement.state[begins], np.full(ends.sum(), last)]).astype(np.int64),
+    )
 
 
 def _is_read(instance: Instance, block: np.ndarray, slot: np.ndarray) -> np.ndarray:

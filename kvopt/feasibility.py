@@ -6,18 +6,19 @@ costs time, never feasibility, since during slot t the block counts where it com
 goes; a new block may be written to either tier. So an instance has a placement exactly when each of its slots, looked
 at alone, has one, and there is no sequence left to check.
 
-Under inclusive copies the backing tier holds every block, and the fast tier may stay empty: a slot is feasible when
-its live bytes fit the backing tier. Under exclusive copies some of the blocks alive must fill the fast tier to at
-least ``live - backing`` and at most ``fast`` bytes. Blocks do not split, so that is a question of subset sums, asked
-only where the live bytes exceed either tier. Three tests answer it, the cheap ones first:
+Under inclusive copies written through the backing tier holds every block, and the others may stay empty: a slot is
+feasible when its live bytes fit the backing tier. Under exclusive copies, and as well where copies are written back,
+some of the blocks alive must fill the fast tier to at least ``live - backing`` and at most ``fast`` bytes. Blocks do
+not split, so that is a question of subset sums, asked only where the live bytes exceed either tier. Three tests answer
+it, the cheap ones first:
 
 - Room to spare of nearly the largest block: the fast tier filled until the next block does not fit will do.
 - Largest blocks first: enough if it fills the fast tier far enough.
 - All reachable sums as the bits of one integer, in units of the sizes' greatest common divisor.
 
-What the check does not see: slots the third test is too long for (:data:`MOST_WORK`), which takes many different
-sizes without a common divisor and both tiers full to within one block. Those are left to the engines; the exact one
-says infeasible.
+What the check does not see: splits over three tiers and more, of which it compares only the sums; and slots the third
+test is too long for (:data:`MOST_WORK`), which takes many different sizes without a common divisor and both tiers full
+to within one block. Those are left to the engines; the exact one says infeasible.
 """
 
 from __future__ import annotations
@@ -53,11 +54,18 @@ def check(instance: Instance) -> None:
     """
     _check_largest(instance)
     _check_total(instance)
+    if len(instance.platform.tiers) > 2 or not _spread(instance):
+        return
     fast, backing = instance.capacity_bytes
     live = instance.live_bytes
     tight = np.flatnonzero((live > backing) & (live > fast))
-    if len(tight) and not instance.rules.inclusive:
+    if len(tight):
         _check_splits(instance, tight)
+
+
+def _spread(instance: Instance) -> bool:
+    """Whether tiers share the blocks between them; else the backing tier holds them all."""
+    return not instance.rules.inclusive or instance.rules.write_back
 
 
 def _check_largest(instance: Instance) -> None:
@@ -77,8 +85,7 @@ def _check_largest(instance: Instance) -> None:
 
 
 def _check_total(instance: Instance) -> None:
-    fast, backing = instance.capacity_bytes
-    room = backing if instance.rules.inclusive else fast + backing
+    room = sum(instance.capacity_bytes) if _spread(instance) else instance.capacity_bytes[-1]
     peak = int(np.argmax(instance.live_bytes))
     if instance.live_bytes[peak] > room:
         raise _short(instance, peak, int(instance.live_bytes[peak]) - int(room), f"the tiers hold {room:.6g}")
@@ -87,7 +94,7 @@ def _check_total(instance: Instance) -> None:
 def _short(instance: Instance, slot: int, shortfall_bytes: int, why: str) -> Infeasible:
     bytes_ = f"{shortfall_bytes} byte{'s' if shortfall_bytes > 1 else ''}"
     step, lane = divmod(slot, instance.trace.n_lanes)
-    name, copies = instance.platform.tiers[1].name, instance.rules.copies.value
+    name, copies = instance.platform.tiers[-1].name, instance.rules.copies.value
     return Infeasible(
         "capacity_bytes",
         f"{instance.live_bytes[slot]} bytes are alive in slot {slot} (step {step}, lane {lane}), but {why} under "

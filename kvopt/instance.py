@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from kvopt.errors import InstanceError
 from kvopt.model_spec import ModelSpec
 from kvopt.objective import Objective, Prices, checked_prices, latency
 from kvopt.platform import Platform
+from kvopt.residency import states
 from kvopt.trace import PREFILL, Trace
+
+if TYPE_CHECKING:
+    from kvopt.placement import Placement
 
 
 class Copies(Enum):
@@ -25,7 +29,7 @@ class Copies(Enum):
     EXCLUSIVE = "exclusive"
     """One: a block leaves a tier by moving to another."""
     INCLUSIVE = "inclusive"
-    """The backing tier keeps everything; the fast tier holds copies, which are dropped free."""
+    """Several tiers may hold a block, and copies are dropped free. Unless written back, the backing tier keeps all."""
 
 
 class Moves(Enum):
@@ -39,6 +43,24 @@ class Moves(Enum):
     """Nothing. No machine does this; it is the relaxation that shows what moving costs (:func:`kvopt.explain`)."""
 
 
+class Reads(Enum):
+    """Which copy is read."""
+
+    NEAREST = "nearest"
+    """The one in the fastest tier that holds the block."""
+    BALANCED = "balanced"
+    """Of inclusive copies in two tiers, any share of either: in each slot the split that costs least."""
+
+
+class Writes(Enum):
+    """Where a new block under inclusive copies is written."""
+
+    THROUGH = "through"
+    """To the backing tier at once, and to any others."""
+    BACK = "back"
+    """Wherever the placement says; to the backing tier when it is needed there, if ever."""
+
+
 @dataclass(frozen=True)
 class Rules:
     """The rules of the game.
@@ -47,13 +69,22 @@ class Rules:
     ----------
     copies : Copies or str
     moves : Moves or str
+    reads : Reads or str
+    writes : Writes or str
+
+    Raises
+    ------
+    InstanceError
+        For a rule of that name that there is not, or balanced reads or write-back of exclusive copies.
     """
 
     copies: Copies = Copies.EXCLUSIVE
     moves: Moves = Moves.EXPLICIT
+    reads: Reads = Reads.NEAREST
+    writes: Writes = Writes.THROUGH
 
     def __post_init__(self) -> None:
-        for name, kind in (("copies", Copies), ("moves", Moves)):
+        for name, kind in (("copies", Copies), ("moves", Moves), ("reads", Reads), ("writes", Writes)):
             try:
                 object.__setattr__(self, name, kind(getattr(self, name)))
             except ValueError:
@@ -61,10 +92,27 @@ class Rules:
                 raise InstanceError(
                     f"rules.{name}", f"{getattr(self, name)!r} is not known", f"Choose one of: {choices}"
                 ) from None
+        for name, special in (("reads", self.balanced), ("writes", self.write_back)):
+            if special and not self.inclusive:
+                raise InstanceError(
+                    f"rules.{name}",
+                    f"{getattr(self, name).value!r} asks for copies in several tiers; exclusive blocks have one",
+                    "Choose copies='inclusive' as well",
+                )
+
+    @property
+    def balanced(self) -> bool:
+        """Whether reads are split over the copies of a block."""
+        return self.reads is Reads.BALANCED
+
+    @property
+    def write_back(self) -> bool:
+        """Whether the backing tier need not hold a block that another tier holds."""
+        return self.writes is Writes.BACK
 
     @property
     def inclusive(self) -> bool:
-        """Whether the backing tier keeps a copy of everything."""
+        """Whether several tiers may hold a block at a time."""
         return self.copies is Copies.INCLUSIVE
 
     @property
@@ -95,6 +143,9 @@ class Instance:
         Sequences that decode together; only tokens per second depend on it.
     objective : Objective
         What placements are to be good at; see :mod:`kvopt.objective`.
+    initial : int8[B], optional
+        State (see :mod:`kvopt.residency`) of each prefilled block in slot 0; others' entries count for nothing. Free
+        unless given.
 
     Raises
     ------
@@ -114,6 +165,7 @@ class Instance:
     weight_bytes_per_slot: float = 0.0
     batch: int = 1
     objective: Objective = field(default_factory=latency)
+    initial: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("weight_bytes", "weight_bytes_per_slot"):
@@ -123,8 +175,23 @@ class Instance:
         if self.batch < 1:
             raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
         _check_weights(self.weight_bytes, self.platform)
+        if self.rules.balanced and len(self.platform.tiers) != 2:
+            raise InstanceError(
+                "rules.reads",
+                f"balanced reads are defined over two tiers, platform {self.platform.name!r} has "
+                f"{len(self.platform.tiers)}",
+                "Choose reads='nearest' or a platform of two tiers",
+            )
         feasibility.check(self)
-        checked_prices(self.objective, self.platform)
+        if self.initial is not None:
+            object.__setattr__(self, "initial", _checked_initial(self))
+        prices = checked_prices(self.objective, self.platform)
+        if self.rules.balanced and prices.stepwise and prices.read[0] != prices.read[1]:
+            raise InstanceError(
+                "rules.reads",
+                f"balanced reads under {self.objective.name!r} weigh a tier's price against steps that may not count",
+                "Choose reads='nearest', or an objective without either the price of reads or that of steps",
+            )
 
     @cached_property
     def prices(self) -> Prices:
@@ -134,7 +201,23 @@ class Instance:
     @property
     def timed(self) -> bool:
         """Whether the objective is the decode time in seconds."""
-        return self.prices.per_second == 1 and not self.prices.linear
+        return self.prices.per_second == 1 and not self.prices.linear and not self.prices.stepwise
+
+    @cached_property
+    def states(self) -> np.ndarray:
+        """bool[S, K]: the tiers that hold a block in each of its states; see :mod:`kvopt.residency`."""
+        rules = self.rules
+        return states(len(self.platform.tiers), inclusive=rules.inclusive, write_back=rules.write_back)
+
+    def with_initial(self, placement: Placement) -> Instance:
+        """The same problem, begun where a placement has its blocks in slot 0.
+
+        Parameters
+        ----------
+        placement : Placement
+            Of this instance; for a policy's, ``kvopt.solve(instance, "lru").placement``.
+        """
+        return replace(self, initial=placement.states_in(0, self))
 
     def with_objective(self, objective: Objective) -> Instance:
         """The same problem, to be solved for another objective."""
@@ -241,6 +324,9 @@ class Instance:
             "channels_bytes_per_s": {c.name: c.bandwidth_bytes_per_s for c in self.platform.channels},
             "copies": self.rules.copies.value,
             "moves": self.rules.moves.value,
+            "reads": self.rules.reads.value,
+            "writes": self.rules.writes.value,
+            "initial": "free" if self.initial is None else "given",
             "weight_bytes_per_slot": self.weight_bytes_per_slot,
             "batch": self.batch,
             "objective": self.objective.name,
@@ -252,6 +338,32 @@ def _with_room(platform: Platform, hbm_bytes: float, weight_bytes: float) -> Pla
     if not hbm_bytes > 0:
         raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
     return platform.with_capacity(hbm_bytes + weight_bytes)
+
+
+def _checked_initial(instance: Instance) -> np.ndarray:
+    """The initial states as int8[B], read-only, after refusing what no placement could begin with."""
+    given = np.asarray(instance.initial)
+    trace, held = instance.trace, instance.states
+    if given.shape != (trace.n_blocks,):
+        raise InstanceError("initial", f"has shape {given.shape}, the trace {trace.n_blocks} blocks", "Give one each")
+    prefilled = trace.write_step == PREFILL
+    wrong = np.flatnonzero(prefilled & ((given < 0) | (given >= len(held))))
+    if len(wrong):
+        raise InstanceError(
+            "initial",
+            f"block {wrong[0]} is in state {given[wrong[0]]}, there are {len(held)}",
+            "Give states 0 to S - 1, as kvopt.residency numbers them",
+        )
+    given = np.where(prefilled, given, len(held) - 1).astype(np.int8)
+    size = trace.size_bytes * prefilled
+    for k, (tier, capacity) in enumerate(zip(instance.platform.tiers, instance.capacity_bytes, strict=True)):
+        bytes_ = int(size[held[given, k]].sum())
+        if bytes_ > capacity:
+            raise InstanceError(
+                "initial", f"puts {bytes_} bytes into tier {tier.name!r} of {capacity:.6g}", "Start with fewer there"
+            )
+    given.setflags(write=False)
+    return given
 
 
 def _check_lanes(trace: Trace, model: ModelSpec) -> None:

@@ -1,15 +1,14 @@
 """Instance -> arrays. Every engine works on these; only the evaluator does not, so that it can judge them.
 
-With two tiers a block in a slot is in *state* 0 (in the fast tier) or 1 (in the backing tier only). All that one byte
-of a block can do to the channels in slot t is then one small table::
+A block in a slot is in one of S *states*, the sets of tiers that may hold it (:mod:`kvopt.residency`). All that one
+byte of a block can do to the channels in slot t is then one small table::
 
     op[r, z, z', c]   seconds of channel c, when the block is read (r = 1) or not (r = 0) in slot t,
                       in state z during slot t and in state z' during slot t + 1
 
-and ``write[z, c]`` for the slot that writes it in state z. A slot lasts max_c (base[c, t] + sum of those).
-
-Under another objective than the decode time, seconds are that objective's units: the table then holds the time's weight
-times the seconds, and its linear terms on every channel (:mod:`kvopt.objective` says why that is the same).
+and ``write[z, c]`` for the slot that writes it in state z. A slot lasts max_c (base[c, t] + sum of those). What the
+objective charges by the byte, whatever the time, is ``op_price[r, z, z']`` and ``write_price[z]`` beside them; what it
+makes of the slots' times is ``per_second``, ``tails`` and ``deadlines``, as in :class:`kvopt.objective.Prices`.
 """
 
 from __future__ import annotations
@@ -19,33 +18,51 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.objective import Prices
+from kvopt.residency import entered, nearest
 
 FAST, BACKING = 0, 1
+"""The states there are with two tiers, unless copies are written back."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """The instance as contiguous arrays (B blocks, R runs, T slots, C channels, 2 states, 2 tiers).
+    """The instance as contiguous arrays (B blocks, R runs, T slots, C channels, S states, K tiers).
 
     Parameters
     ----------
     n_steps, n_lanes : int
     base_s : float64[C, T]
-        Seconds each channel is busy whatever the placement: weights, and under inclusive copies the new blocks'
-        write to the backing tier.
-    op_s_per_byte : float64[2, 2, 2, C]
+        Seconds each channel is busy whatever the placement: weights, and new blocks' write to tiers that every state
+        has them in.
+    base_price : float
+        What the objective charges for that by the byte.
+    op_s_per_byte : float64[2, S, S, C]
         See the module's docstring.
-    write_s_per_byte : float64[2, C]
-    capacity_bytes : float64[2]
+    op_price_per_byte : float64[2, S, S]
+    write_s_per_byte : float64[S, C]
+    write_price_per_byte : float64[S]
+    swap_s_per_byte : float64[C]
+        Seconds more that a byte read takes from the backing tier in place of the fast one, where reads are balanced and
+        both hold it; else 0.
+    swap_price_per_byte : float
+    swappable : bool[S]
+        The states in which a read may be swapped so.
+    holds : bool[S, K]
+        The tiers that hold a block in each state.
+    capacity_bytes : float64[K]
         Infinite for a tier that all live blocks together cannot fill.
     live_bytes : float64[T]
-    inclusive : bool
+    prices : Prices
+        Of the objective; by-the-byte ones are in the tables.
     size_bytes : float64[B]
     lane, first_step, last_step : int64[B]
         The block exists in its lane's slots of steps ``first_step <= n <= last_step``.
     birth_slot, death_slot : int64[B]
     prefilled : bool[B]
-        Exists from slot 0 on, and its first placement is free.
+        Exists from slot 0 on, and its first placement is not written.
+    initial : int8[B]
+        State in slot 0 of a prefilled block; -1 where free.
     run_ptr : int64[B + 1]
     run_start, run_stop : int32[R]
         Steps.
@@ -54,11 +71,18 @@ class Lowered:
     n_steps: int
     n_lanes: int
     base_s: np.ndarray
+    base_price: float
     op_s_per_byte: np.ndarray
+    op_price_per_byte: np.ndarray
     write_s_per_byte: np.ndarray
+    write_price_per_byte: np.ndarray
+    swap_s_per_byte: np.ndarray
+    swap_price_per_byte: float
+    swappable: np.ndarray
+    holds: np.ndarray
     capacity_bytes: np.ndarray
     live_bytes: np.ndarray
-    inclusive: bool
+    prices: Prices
     size_bytes: np.ndarray
     lane: np.ndarray
     first_step: np.ndarray
@@ -66,6 +90,7 @@ class Lowered:
     birth_slot: np.ndarray
     death_slot: np.ndarray
     prefilled: np.ndarray
+    initial: np.ndarray
     run_ptr: np.ndarray
     run_start: np.ndarray
     run_stop: np.ndarray
@@ -86,34 +111,57 @@ class Lowered:
         return self.base_s.shape[0]
 
     @property
+    def n_states(self) -> int:
+        """S."""
+        return self.holds.shape[0]
+
+    @property
+    def n_tiers(self) -> int:
+        """K."""
+        return self.holds.shape[1]
+
+    @property
     def occupancy(self) -> np.ndarray:
-        """float64[2, 2]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
-        return np.array([[1.0, float(self.inclusive)], [0.0, 1.0]])
+        """float64[S, K]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
+        return self.holds.astype(float)
 
 
 def lower(instance: Instance) -> Lowered:
     """Lower an instance under its objective."""
-    trace, rules = instance.trace, instance.rules
-    op, write, always = _operations(instance)
-    base_s = np.zeros((len(instance.platform.channels), instance.n_slots))
-    base_s += (instance.weight_bytes_per_slot * _costs(instance)[0][FAST])[:, None]
+    trace, rules, held = instance.trace, instance.rules, instance.states
+    platform, prices = instance.platform, instance.prices
+    read, write, out = (platform.loads(role) / platform.bandwidth_bytes_per_s for role in ("read", "write", "move_out"))
+    by_time = _Tables.of(instance, read, write, out)
+    by_price = _Tables.of(instance, *(getattr(prices, n)[:, None] for n in ("read", "write", "move_out")))
+    by_price.op[:] += (held @ prices.hold)[:, None, None]
     written = trace.write_step >= 0
-    for c in np.flatnonzero(always):
-        np.add.at(base_s[c], instance.birth_slot[written], trace.size_bytes[written] * always[c])
+    base_s = np.zeros((len(platform.channels), instance.n_slots))
+    base_s += (instance.weight_bytes_per_slot * read[0])[:, None]
+    for c in np.flatnonzero(by_time.always):
+        np.add.at(base_s[c], instance.birth_slot[written], trace.size_bytes[written] * by_time.always[c])
+    base_price = instance.weight_bytes_per_slot * instance.n_slots * prices.read[0]
     live = instance.live_bytes.astype(float)
     capacity = np.array(instance.capacity_bytes, float)
-    if rules.inclusive:
-        capacity[BACKING] = np.inf  # Holds every live block or the instance would have been refused.
+    capacity[held.all(axis=0)] = np.inf  # Holds every live block or the instance would have been refused.
     capacity[capacity >= live.max()] = np.inf
+    initial = np.full(trace.n_blocks, -1, np.int8) if instance.initial is None else instance.initial
+    swap = float(rules.balanced)
     return Lowered(
         n_steps=trace.n_steps,
         n_lanes=trace.n_lanes,
         base_s=base_s,
-        op_s_per_byte=op,
-        write_s_per_byte=write,
+        base_price=float(base_price + by_price.always[0] * trace.size_bytes[written].sum()),
+        op_s_per_byte=by_time.op,
+        op_price_per_byte=by_price.op[..., 0],
+        write_s_per_byte=by_time.write,
+        write_price_per_byte=by_price.write[..., 0],
+        swap_s_per_byte=swap * (read[-1] - read[0]),
+        swap_price_per_byte=float(swap * (prices.read[-1] - prices.read[0])),
+        swappable=held.all(axis=1) & rules.balanced,
+        holds=held,
         capacity_bytes=capacity,
         live_bytes=live,
-        inclusive=rules.inclusive,
+        prices=prices,
         size_bytes=trace.size_bytes.astype(float),
         lane=trace.lane.astype(np.int64),
         first_step=trace.first_step.astype(np.int64),
@@ -121,6 +169,7 @@ def lower(instance: Instance) -> Lowered:
         birth_slot=instance.birth_slot,
         death_slot=instance.death_slot,
         prefilled=~written,
+        initial=np.where(written, -1, initial).astype(np.int8),
         run_ptr=trace.run_ptr,
         run_start=trace.run_start,
         run_stop=trace.run_stop,
@@ -130,34 +179,64 @@ def lower(instance: Instance) -> Lowered:
 def unit_per_byte(low: Lowered) -> float:
     """What a byte read from the backing tier costs, the scale of temperatures; if that is free, the dearest operation;
     if all are, 1."""
-    op, write = low.op_s_per_byte, low.write_s_per_byte
-    return float(op[1, BACKING, BACKING].max() or op.max() or write.max() or 1.0)
+    second = low.prices.per_second + sum(weight for weight, _ in low.prices.tails)
+    op = second * low.op_s_per_byte.max(axis=-1) + low.op_price_per_byte
+    write = second * low.write_s_per_byte.max(axis=-1) + low.write_price_per_byte
+    return float(op[1, -1, -1] or op.max() or write.max() or 1.0)
 
 
-def _costs(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """float64[K, C] each: what a byte read, written or moved out costs on every channel, linear terms on all alike."""
-    platform, prices = instance.platform, instance.prices
-    rate = platform.bandwidth_bytes_per_s
-    return tuple(
-        prices.per_second * platform.loads(role) / rate + getattr(prices, role)[:, None]
-        for role in ("read", "write", "move_out")
-    )
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """The tables with what is charged by the byte added to every channel, all in the objective's unit.
+
+    For objectives in which only the sum of the slots' times counts, since
+
+        w * max_c(load[c, t]) + linear[t]   =   max_c (w * load[c, t] + linear[t]).
+
+    Parameters
+    ----------
+    op : float64[2, S, S, C]
+    write : float64[S, C]
+    base : float64[C, T]
+    """
+
+    op: np.ndarray
+    write: np.ndarray
+    base: np.ndarray
+
+    @classmethod
+    def of(cls, low: Lowered) -> Folded:
+        """From a lowered instance."""
+        second = low.prices.per_second
+        return cls(
+            second * low.op_s_per_byte + low.op_price_per_byte[..., None],
+            second * low.write_s_per_byte + low.write_price_per_byte[:, None],
+            second * low.base_s + low.base_price / low.n_slots,
+        )
 
 
-def _operations(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """op[r, z, z', c], write[z, c] and the write that happens in every state, all in the objective's unit per byte."""
-    rules = instance.rules
-    read, write, out = _costs(instance)
-    op = np.zeros((2, 2, 2, read.shape[1]))
-    fast, backing = instance.prices.hold
-    for z, hold in ((FAST, fast + backing * rules.inclusive), (BACKING, backing)):
-        op[:, z] += hold
-        op[1, z] += read[z]
-    for source, target in ((BACKING, FAST), (FAST, BACKING)):
-        if rules.free_moves or (rules.inclusive and target == BACKING):
-            continue  # Under inclusive copies the copy is dropped; nothing moves.
-        op[0, source, target] += out[source] + write[target]
-        op[1, source, target] += write[target] if rules.read_through else out[source] + write[target]
-    if rules.inclusive:
-        return op, np.array([write[FAST], np.zeros_like(write[FAST])]), write[BACKING]
-    return op, write, np.zeros_like(write[FAST])
+@dataclass(frozen=True, eq=False)
+class _Tables:
+    """What operations cost, in seconds of each channel or in the objective's unit (then C = 1)."""
+
+    op: np.ndarray
+    """float64[2, S, S, C]"""
+    write: np.ndarray
+    """float64[S, C]: without what every state pays"""
+    always: np.ndarray
+    """float64[C]: that"""
+
+    @classmethod
+    def of(cls, instance: Instance, read: np.ndarray, write: np.ndarray, out: np.ndarray) -> _Tables:
+        """From costs by tier, float64[K, C] each."""
+        held, rules = instance.states, instance.rules
+        near, new = nearest(held), entered(held)
+        op = np.zeros((2, len(held), len(held), read.shape[1]))
+        op[1] += read[near][:, None]
+        if not rules.free_moves:
+            writing = new @ write
+            reading = new.sum(axis=2)[:, :, None] * out[near][:, None]
+            op[0] += writing + reading
+            op[1] += writing if rules.read_through else writing + reading
+        everywhere = held.all(axis=0)
+        return cls(op, (held & ~everywhere) @ write, write[everywhere].sum(axis=0))

@@ -53,6 +53,11 @@ class Prices:
         ``move_out[j] + write[k]``, under read-through moves of a block that is being read ``write[k]`` alone.
     hold : float64[K]
         Units a byte held in a tier for one slot; 0 or more.
+    tails : tuple of (float, float)
+        (units a second, share): charged on the mean time of that share of the steps which take longest, at least one.
+        A share of 0 is the worst step, 1 the mean of all; CVaR_alpha is a share of 1 - alpha.
+    deadlines : tuple of (float, float)
+        (units, seconds): charged for every step that takes longer.
     """
 
     per_second: float
@@ -60,6 +65,8 @@ class Prices:
     write: np.ndarray
     move_out: np.ndarray
     hold: np.ndarray
+    tails: tuple[tuple[float, float], ...] = ()
+    deadlines: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def zero(cls, platform: Platform) -> Prices:
@@ -69,18 +76,61 @@ class Prices:
     def __add__(self, other: Prices) -> Prices:
         return Prices(
             self.per_second + other.per_second,
-            *(getattr(self, n) + getattr(other, n) for n in ("read", "write", "move_out", "hold")),
+            *(getattr(self, n) + getattr(other, n) for n in (*_BY_TIER, "tails", "deadlines")),
         )
 
     def __mul__(self, weight: float) -> Prices:
         return Prices(
-            weight * self.per_second, *(weight * getattr(self, n) for n in ("read", "write", "move_out", "hold"))
+            weight * self.per_second,
+            *(weight * getattr(self, n) for n in _BY_TIER),
+            *(tuple((weight * w, at) for w, at in getattr(self, n)) for n in ("tails", "deadlines")),
         )
 
     @property
     def linear(self) -> bool:
         """Whether anything but the decode time counts."""
-        return any(getattr(self, n).any() for n in ("read", "write", "move_out", "hold"))
+        return any(getattr(self, n).any() for n in _BY_TIER)
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether single steps count, not only their sum."""
+        return bool(self.tails or self.deadlines)
+
+    def of_steps(self, step_s: np.ndarray) -> float:
+        """What single steps cost, beyond their share of the decode time.
+
+        Parameters
+        ----------
+        step_s : float64[N]
+        """
+        total = 0.0
+        for weight, share in self.tails:
+            total += weight * tail_mean(step_s, share)
+        for weight, deadline_s in self.deadlines:
+            total += weight * int(np.count_nonzero(step_s > deadline_s * (1 + LATE)))
+        return total
+
+
+LATE = 1e-6
+"""A step is late when it exceeds its deadline by more than this share: less is rounding, a solver's or ours."""
+_BY_TIER = ("read", "write", "move_out", "hold")
+
+
+def tail_steps(n_steps: int, share: float) -> float:
+    """How many steps a share of them is: at least one, and not always a whole number."""
+    return max(1.0, share * n_steps)
+
+
+def tail_mean(step_s: np.ndarray, share: float) -> float:
+    """The mean time of that share of the steps which take longest.
+
+    Where the share is no whole number of steps, the last of them counts in part (Rockafellar and Uryasev, 2002).
+    """
+    count = tail_steps(len(step_s), share)
+    longest = np.sort(step_s)[::-1]
+    whole = int(count)
+    part = longest[whole] * (count - whole) if whole < len(longest) else 0.0
+    return float((longest[:whole].sum() + part) / count)
 
 
 @runtime_checkable
@@ -265,9 +315,27 @@ def checked_prices(objective: Objective, platform: Platform) -> Prices:
                 f"has {len(values)} entries, platform {platform.name!r} has {len(platform.tiers)} tiers",
                 "Give one a tier, fast to slow",
             )
-    if not (prices.per_second > 0 or prices.linear):
+    _check_steps(objective.name, prices)
+    if not (prices.per_second > 0 or prices.linear or prices.stepwise):
         raise ObjectiveError(f"objective {objective.name!r}", "costs nothing whatever is done", "Price something")
     return prices
+
+
+def _check_steps(name: str, prices: Prices) -> None:
+    for weight, share in prices.tails:
+        if not (math.isfinite(weight) and weight >= 0 and 0 <= share <= 1):
+            raise ObjectiveError(
+                f"objective {name!r} tails",
+                f"must be weights of 0 or more and shares from 0 to 1, got {(weight, share)!r}",
+                "Give 0 for the worst step, 0.05 for the mean of the longest twentieth",
+            )
+    for weight, deadline_s in prices.deadlines:
+        if not (math.isfinite(weight) and weight >= 0 and math.isfinite(deadline_s) and deadline_s > 0):
+            raise ObjectiveError(
+                f"objective {name!r} deadlines",
+                f"must be weights of 0 or more and seconds greater than 0, got {(weight, deadline_s)!r}",
+                "Give a deadline in seconds, as 0.05 for 50 ms",
+            )
 
 
 def _by_tier(platform: Platform, field: str, per_byte: Mapping[str, float]) -> np.ndarray:

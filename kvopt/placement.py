@@ -1,4 +1,4 @@
-"""Where every block is, when: residency intervals in the fast tier."""
+"""Where every block is, when: intervals of its life, each in one state."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import Enum
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.trace import PREFILL
 
 
 class ViolationKind(Enum):
@@ -16,6 +17,8 @@ class ViolationKind(Enum):
     CAPACITY = "capacity"
     LIFETIME = "lifetime"
     ORDER = "order"
+    STATE = "state"
+    INITIAL = "initial"
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Violation:
     tier : str
     slot : int
     block : int or None
-        The block concerned; for a capacity, the last one to have entered the fast tier.
+        The block concerned; for a capacity, the last one to have entered the tier.
     amount_bytes : float
-        How much too much; for a lifetime or order, the block's size.
+        How much too much; otherwise the block's size.
     """
 
     kind: ViolationKind
@@ -45,31 +48,40 @@ class Violation:
             ViolationKind.CAPACITY: f"holds {self.amount_bytes:.6g} bytes too much{last}",
             ViolationKind.LIFETIME: f"holds block {self.block} ({self.amount_bytes:.6g} bytes) while it does not exist",
             ViolationKind.ORDER: f"has overlapping or empty intervals of block {self.block}",
+            ViolationKind.STATE: f"has block {self.block} in a state that the rules do not know",
+            ViolationKind.INITIAL: f"is not where block {self.block} was given to begin",
         }[self.kind]
         return f"slot {self.slot}: tier {self.tier!r} {what}"
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """Residency of every block in the fast tier; elsewhere in its life a block is in the backing tier.
+    """The states of every block that are not the last one, in which only the backing tier holds it.
 
-    Under inclusive copies the backing tier holds it always and the intervals are those of the copy.
+    :mod:`kvopt.residency` numbers the states. With two tiers, exclusive or written through, all intervals are of state
+    0: the block is in the fast tier (under inclusive copies: in both).
 
     Parameters
     ----------
     ptr : int64[B + 1]
         The intervals of block i are ``start[ptr[i]:ptr[i+1]]`` and likewise ``stop``.
     start, stop : int64[I]
-        The block is in the fast tier during slots ``[start, stop)``. Ascending, disjoint and not touching in a block.
+        The block is in the interval's state during slots ``[start, stop)``. Ascending and disjoint in a block; they
+        touch only where the state changes.
+    state : int8[I], optional
+        0 throughout unless given.
     """
 
     ptr: np.ndarray
     start: np.ndarray
     stop: np.ndarray
+    state: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("ptr", "start", "stop"):
-            array = np.array(getattr(self, name), np.int64)
+        if self.state is None:
+            object.__setattr__(self, "state", np.zeros(len(self.start), np.int8))
+        for name, dtype in (("ptr", np.int64), ("start", np.int64), ("stop", np.int64), ("state", np.int8)):
+            array = np.array(getattr(self, name), dtype)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -86,7 +98,7 @@ class Placement:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Placement):
             return NotImplemented
-        return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in ("ptr", "start", "stop"))
+        return all(np.array_equal(getattr(self, n), getattr(other, n)) for n in ("ptr", "start", "stop", "state"))
 
     __hash__ = None
 
@@ -96,54 +108,94 @@ class Placement:
         return cls(np.zeros(instance.trace.n_blocks + 1), [], [])
 
     @classmethod
-    def from_intervals(cls, n_blocks: int, block, start, stop) -> Placement:
-        """Sort intervals given in any order and join those that touch.
+    def from_intervals(cls, n_blocks: int, block, start, stop, state=None) -> Placement:
+        """Sort intervals given in any order and join those of one state that touch.
 
         Parameters
         ----------
         n_blocks : int
         block, start, stop : int[I]
             Intervals with ``start == stop`` are dropped.
+        state : int[I], optional
+            0 throughout unless given.
         """
-        block, start, stop = (np.asarray(a, np.int64) for a in (block, start, stop))
-        keep = start != stop
-        order = np.lexsort((start[keep], block[keep]))
-        block, start, stop = (a[keep][order] for a in (block, start, stop))
+        state = np.zeros(len(block)) if state is None else state
+        found = [np.asarray(a, np.int64) for a in (block, start, stop, state)]
+        keep = found[1] != found[2]
+        order = np.lexsort((found[1][keep], found[0][keep]))
+        block, start, stop, state = (a[keep][order] for a in found)
         joins = np.zeros(len(block), bool)
-        joins[1:] = (block[1:] == block[:-1]) & (start[1:] == stop[:-1])
+        joins[1:] = (block[1:] == block[:-1]) & (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
         last = np.append(~joins[1:], True) if len(joins) else joins
         counts = np.bincount(block[~joins], minlength=n_blocks)
-        return cls(np.concatenate([[0], np.cumsum(counts)]), start[~joins], stop[last])
+        return cls(np.concatenate([[0], np.cumsum(counts)]), start[~joins], stop[last], state[~joins])
 
     @classmethod
     def from_dense(cls, in_fast: np.ndarray) -> Placement:
-        """From a table of which block is in the fast tier in which slot.
+        """From a table of which block is in the fast tier (state 0) in which slot.
 
         Parameters
         ----------
         in_fast : bool[B, T]
         """
-        padded = np.zeros((in_fast.shape[0], in_fast.shape[1] + 2), np.int8)
-        padded[:, 1:-1] = in_fast
-        change = np.diff(padded, axis=1)
-        block, start = np.nonzero(change == 1)
-        _, stop = np.nonzero(change == -1)
-        return cls.from_intervals(in_fast.shape[0], block, start, stop)
+        return cls.from_states(np.where(in_fast, 0, 1), 2)
+
+    @classmethod
+    def from_states(cls, states: np.ndarray, n_states: int) -> Placement:
+        """From a table of states.
+
+        Parameters
+        ----------
+        states : int[B, T]
+            What it says outside a block's life must be the last state.
+        n_states : int
+        """
+        padded = np.full((states.shape[0], states.shape[1] + 1), n_states - 1, np.int64)
+        padded[:, 1:] = states
+        change = np.diff(padded, axis=1) != 0
+        block, start = np.nonzero(change)
+        state = padded[block, start + 1]
+        stop = np.append(start[1:], states.shape[1])
+        stop[:-1][block[1:] != block[:-1]] = states.shape[1]
+        real = state != n_states - 1
+        return cls.from_intervals(states.shape[0], block[real], start[real], stop[real], state[real])
 
     def to_dense(self, n_slots: int) -> np.ndarray:
-        """bool[B, T]: which block is in the fast tier in which slot. For small instances."""
-        change = np.zeros((len(self.ptr) - 1, n_slots + 1), np.int8)
-        change[self.block, self.start] += 1
-        change[self.block, self.stop] -= 1
-        return np.cumsum(change, axis=1)[:, :-1].astype(bool)
+        """bool[B, T]: which block is in state 0 in which slot: with two tiers, in the fast one. For small instances."""
+        return self.to_states(n_slots, 127) == 0
+
+    def to_states(self, n_slots: int, n_states: int) -> np.ndarray:
+        """int8[B, T]: the state of each block in each slot, the last one outside its life. For small instances."""
+        change = np.zeros((len(self.ptr) - 1, n_slots + 1), np.int64)
+        away = self.state.astype(np.int64) - (n_states - 1)
+        np.add.at(change, (self.block, self.start), away)
+        np.subtract.at(change, (self.block, self.stop), away)
+        return (np.cumsum(change, axis=1)[:, :-1] + n_states - 1).astype(np.int8)
+
+    def states_in(self, slot: int, instance: Instance) -> np.ndarray:
+        """int8[B]: the state of each block in one slot; the last one where it does not exist."""
+        found = np.full(len(self.ptr) - 1, len(instance.states) - 1, np.int8)
+        here = (self.start <= slot) & (self.stop > slot)
+        found[self.block[here]] = self.state[here]
+        return found
+
+    def held_bytes(self, instance: Instance) -> np.ndarray:
+        """int64[K, T]: bytes in each tier in each slot."""
+        held = instance.states
+        size = instance.trace.size_bytes[self.block]
+        found = np.zeros((held.shape[1], instance.n_slots), np.int64)
+        for k in range(held.shape[1]):
+            # Relative to all blocks being in the last state.
+            more = size * (held[self.state, k].astype(np.int64) - held[-1, k])
+            change = np.zeros(instance.n_slots + 1, np.int64)
+            np.add.at(change, self.start, more)
+            np.subtract.at(change, self.stop, more)
+            found[k] = np.cumsum(change)[:-1] + instance.live_bytes * held[-1, k]
+        return found
 
     def fast_bytes(self, instance: Instance) -> np.ndarray:
-        """int64[T]: bytes in the fast tier in each slot."""
-        size = instance.trace.size_bytes[self.block]
-        change = np.zeros(instance.n_slots + 1, np.int64)
-        np.add.at(change, self.start, size)
-        np.subtract.at(change, self.stop, size)
-        return np.cumsum(change)[:-1]
+        """int64[T]: bytes in the fastest tier in each slot."""
+        return self.held_bytes(instance)[0]
 
     def violations(self, instance: Instance, most: int = 20) -> list[Violation]:
         """Every rule of the instance this placement breaks, the first ``most`` of each kind; empty if feasible.
@@ -153,34 +205,53 @@ class Placement:
         instance : Instance
         most : int
         """
-        fast, backing = (t.name for t in instance.platform.tiers)
-        wrong = _interval_violations(self, instance, fast, most)
+        names = [t.name for t in instance.platform.tiers]
+        wrong = _interval_violations(self, instance, names[0], most)
         if wrong:
             return wrong
-        in_fast = self.fast_bytes(instance)
-        in_backing = instance.live_bytes if instance.rules.inclusive else instance.live_bytes - in_fast
-        found = []
-        for tier, held, capacity in zip((fast, backing), (in_fast, in_backing), instance.capacity_bytes, strict=True):
+        found = _initial_violations(self, instance, most)
+        for k, (held, capacity) in enumerate(zip(self.held_bytes(instance), instance.capacity_bytes, strict=True)):
             for slot in np.flatnonzero(held > capacity)[:most]:
-                block = self._last_entered(int(slot)) if tier == fast else None
-                found.append(Violation(ViolationKind.CAPACITY, tier, int(slot), block, float(held[slot] - capacity)))
+                block = self._last_entered(int(slot), instance.states[:, k]) if k + 1 < len(names) else None
+                found.append(
+                    Violation(ViolationKind.CAPACITY, names[k], int(slot), block, float(held[slot] - capacity))
+                )
         return found
 
-    def _last_entered(self, slot: int) -> int:
-        inside = np.flatnonzero((self.start <= slot) & (self.stop > slot))
+    def _last_entered(self, slot: int, holds: np.ndarray) -> int:
+        inside = np.flatnonzero((self.start <= slot) & (self.stop > slot) & holds[self.state])
         return int(self.block[inside[np.argmax(self.start[inside])]])
 
 
 def _interval_violations(placement: Placement, instance: Instance, tier: str, most: int) -> list[Violation]:
     if len(placement.ptr) != instance.trace.n_blocks + 1:
         raise ValueError(f"placement has {len(placement.ptr) - 1} blocks, the instance {instance.trace.n_blocks}")
-    block, start, stop = placement.block, placement.start, placement.stop
+    block, start, stop, state = placement.block, placement.start, placement.stop, placement.state
     size = instance.trace.size_bytes
     outside = (start < instance.birth_slot[block]) | (stop > instance.death_slot[block])
     order = start >= stop
-    order[1:] |= (block[1:] == block[:-1]) & (start[1:] <= stop[:-1])
+    touches = (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
+    order[1:] |= (block[1:] == block[:-1]) & ((start[1:] < stop[:-1]) | touches)
+    unknown = (state < 0) | (state >= len(instance.states) - 1)
     return [
         Violation(kind, tier, int(start[k]), int(block[k]), float(size[block[k]]))
-        for kind, bad in ((ViolationKind.LIFETIME, outside), (ViolationKind.ORDER, order))
+        for kind, bad in (
+            (ViolationKind.LIFETIME, outside),
+            (ViolationKind.ORDER, order),
+            (ViolationKind.STATE, unknown),
+        )
         for k in np.flatnonzero(bad)[:most]
+    ]
+
+
+def _initial_violations(placement: Placement, instance: Instance, most: int) -> list[Violation]:
+    if instance.initial is None:
+        return []
+    trace, held = instance.trace, instance.states
+    begins = placement.states_in(0, instance)
+    wrong = np.flatnonzero((trace.write_step == PREFILL) & (begins != instance.initial))[:most]
+    tiers = [instance.platform.tiers[int(np.argmax(held[begins[i]]))].name for i in wrong]
+    return [
+        Violation(ViolationKind.INITIAL, tier, 0, int(i), float(trace.size_bytes[i]))
+        for tier, i in zip(tiers, wrong, strict=True)
     ]

@@ -91,11 +91,27 @@ class Certificate:
     channel_price : float64[C, T]
         lambda: weight of each channel in the maximum of each slot; 0 or more, at most 1 in sum over the channels.
     capacity_price_s_per_byte : float64[K, T]
-        mu: what a byte of each tier costs in each slot; 0 or more.
+        mu: what a byte of each tier costs in each slot, in the objective's unit; 0 or more.
+    step_price : float64[N], optional
+        omega: units a second of each step, for objectives in which single steps count; else all are the objective's
+        ``per_second``.
     """
 
     channel_price: np.ndarray
     capacity_price_s_per_byte: np.ndarray
+    step_price: np.ndarray | None = None
+
+    def second_price(self, per_second: float) -> np.ndarray:
+        """float64[C, T]: units a second of each channel in each slot, lambda times omega.
+
+        Parameters
+        ----------
+        per_second : float
+            Of the objective.
+        """
+        if self.step_price is None:
+            return per_second * self.channel_price
+        return self.channel_price * np.repeat(self.step_price, self.channel_price.shape[1] // len(self.step_price))
 
 
 @dataclass(frozen=True, eq=False)

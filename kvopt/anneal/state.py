@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from kvopt.errors import MethodError
-from kvopt.lowering import BACKING, FAST, Lowered
+from kvopt.lowering import BACKING, FAST, Folded, Lowered
 from kvopt.placement import Placement
 
 _MOST_CELLS = 4_000_000_000
@@ -26,7 +26,7 @@ class Problem(NamedTuple):
 
     n_lanes: int
     op: np.ndarray
-    """float64[2, 2, 2, C]: ``Lowered.op_s_per_byte`` less what staying idle costs, so that idle blocks cost nothing."""
+    """float64[2, 2, 2, C]: ``Folded.op`` less what staying idle costs, so that idle blocks cost nothing."""
     hold: float
     """What a byte idle in the fast tier costs a slot more than one in the backing tier: an objective's, else 0."""
     write: np.ndarray
@@ -92,14 +92,15 @@ def make_problem(low: Lowered) -> Problem:
     class_size, size_class = np.unique(low.size_bytes, return_inverse=True)
     if len(class_size) > _MOST_CLASSES:
         class_size, size_class = np.empty(0), np.full(low.n_blocks, -1)
+    folded = Folded.of(low)
     # Linear terms stand on every channel alike, so any channel's will do.
-    idle = np.array([low.op_s_per_byte[0, z, z, 0] for z in (FAST, BACKING)])
+    idle = np.array([folded.op[0, z, z, 0] for z in (FAST, BACKING)])
     return Problem(
         n_lanes=low.n_lanes,
-        op=low.op_s_per_byte - idle[None, :, None, None],
+        op=folded.op - idle[None, :, None, None],
         hold=float(idle[FAST] - idle[BACKING]),
-        write=low.write_s_per_byte,
-        base=np.ascontiguousarray(low.base_s.T + (low.live_bytes * idle[BACKING])[:, None]),
+        write=folded.write,
+        base=np.ascontiguousarray(folded.base.T + (low.live_bytes * idle[BACKING])[:, None]),
         size=low.size_bytes,
         lane=low.lane,
         birth=low.birth_slot,

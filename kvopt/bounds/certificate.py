@@ -6,6 +6,12 @@ feasible placement
     sum_t max_c load[c, t] / B_c  >=  D(lambda, mu)
         = sum_{c,t} lambda base / B  -  sum_{k,t} mu C_k  +  sum_i s_i * (cheapest path of block i at these prices).
 
+An objective in which single steps count is the largest of the sums sum_n omega[n] step[n] over a polytope of step
+prices omega; any point of it will do, with omega[n] lambda[c, t] in place of lambda. For a tail that counts w in all
+and the mean of the m longest steps, the polytope is 0 <= omega[n] <= w / m, sum_n omega[n] <= w; for several, the sum
+of theirs, which a vector is in exactly when its k largest entries add up to at most sum_j w_j min(1, k / m_j), for
+every k (a sum of polymatroids; Edmonds, 1970).
+
 This module computes D slot by slot with numpy, all blocks at once, straight from trace and platform. It imports no
 engine and no kernel; it shares with them only the mathematics.
 """
@@ -15,13 +21,14 @@ from __future__ import annotations
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.objective import tail_steps
 from kvopt.result import Certificate
 
 _EPS = np.finfo(float).eps
 
 
 def verify(instance: Instance, certificate: Certificate) -> float:
-    """The lower bound in seconds that a certificate proves, less an allowance for rounding.
+    """The lower bound, in the objective's unit, that a certificate proves, less an allowance for rounding.
 
     Parameters
     ----------
@@ -43,8 +50,7 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     prices = instance.prices
     # What a byte costs in each slot, float64[T, K]: its time at the channels' prices, and the objective's own price.
     rho, omega, sigma = (
-        prices.per_second * (lam.T @ (platform.loads(role) / rate).T) + getattr(prices, role)
-        for role in ("read", "write", "move_out")
+        lam.T @ (platform.loads(role) / rate).T + getattr(prices, role) for role in ("read", "write", "move_out")
     )
     capacity = np.array(instance.capacity_bytes)
     bounded = mu.any(axis=1)
@@ -60,7 +66,10 @@ def verify(instance: Instance, certificate: Certificate) -> float:
 
 
 def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, np.ndarray]:
-    """Multipliers of the right shape and sign; channel prices scaled down where rounding left them above 1."""
+    """Prices of channel-seconds and of capacity, of the right shape and sign.
+
+    Channel prices are scaled down where rounding left them above 1, and step prices likewise.
+    """
     lam, mu = certificate.channel_price, certificate.capacity_price_s_per_byte
     shapes = ((len(instance.platform.channels), instance.n_slots), (len(instance.platform.tiers), instance.n_slots))
     for name, array, shape in zip(("channel_price", "capacity_price_s_per_byte"), (lam, mu), shapes, strict=True):
@@ -72,17 +81,43 @@ def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, 
     if (total > 1 + 1e-9).any():
         raise ValueError("channel_price adds up to more than 1 in some slot: no certificate")
     # Loads are never negative, so scaling a slot's prices down keeps the bound valid.
-    return lam / np.maximum(1.0, total * (1 + 4 * _EPS)), mu
+    lam = lam / np.maximum(1.0, total * (1 + 4 * _EPS))
+    return lam * np.repeat(_step_prices(instance, certificate.step_price), instance.trace.n_lanes), mu
+
+
+def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
+    """float64[N]: units a second of each step, after refusing what is outside the objective's polytope."""
+    prices, n_steps = instance.prices, instance.trace.n_steps
+    if prices.deadlines and any(weight > 0 for weight, _ in prices.deadlines):
+        raise ValueError("an objective that counts late steps has no certificate of this kind")
+    if given is None:
+        return np.full(n_steps, prices.per_second)
+    if given.shape != (n_steps,):
+        raise ValueError(f"step_price has shape {given.shape}, the instance {n_steps} steps")
+    if not (np.isfinite(given).all() and (given >= 0).all()):
+        raise ValueError("step_price has negative or non-finite entries: no certificate")
+    # Less of it is valid too: what counts is how far it exceeds what every step counts.
+    above = np.sort(np.maximum(given - prices.per_second, 0.0))[::-1]
+    count = np.arange(1, n_steps + 1)
+    most = np.zeros(n_steps)
+    for weight, share in prices.tails:
+        most += weight * np.minimum(1.0, count / tail_steps(n_steps, share))
+    taken = np.cumsum(above)
+    if (taken > most * (1 + 1e-9)).any():
+        raise ValueError("step_price lies outside what the objective counts: no certificate")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.max(np.where(taken > 0, taken / most, 0.0))
+    scale = 1.0 / max(1.0, excess * (1 + 4 * n_steps * _EPS))
+    return np.minimum(given, prices.per_second) + np.maximum(given - prices.per_second, 0.0) * scale
 
 
 def _cheapest_paths(
     instance: Instance, rho: np.ndarray, omega: np.ndarray, sigma: np.ndarray, mu: np.ndarray
 ) -> np.ndarray:
-    """float64[B]: cheapest path of each block in seconds, at prices float64[T, K] per byte and rent mu float64[K,
-    T]."""
+    """float64[B]: cheapest path of each block in the objective's unit, at prices float64[T, K] per byte and rent mu
+    float64[K, T]."""
     trace = instance.trace
-    held = mu + instance.prices.hold[:, None]
-    rent = (held[0] + held[1], held[1]) if instance.rules.inclusive else (held[0], held[1])
+    rent = (mu + instance.prices.hold[:, None]).T @ instance.states.T
     cheapest = np.empty(trace.n_blocks)
     for lane in range(trace.n_lanes):
         mine = np.flatnonzero(trace.lane == lane)
@@ -91,9 +126,20 @@ def _cheapest_paths(
 
 
 def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
-    """Cheapest path per byte of the blocks of one lane: dynamic programming over all slots, blocks side by side."""
-    trace, rules = instance.trace, instance.rules
-    fast, backing, done = np.zeros(len(mine)), np.zeros(len(mine)), np.empty(len(mine))
+    """Cheapest path per byte of the blocks of one lane: dynamic programming over all slots, blocks side by side.
+
+    Parameters
+    ----------
+    rho, omega, sigma : float64[T, K]
+    rent : float64[T, S]
+    """
+    trace, rules, states = instance.trace, instance.rules, instance.states
+    n_states = len(states)
+    here, done = np.zeros((n_states, len(mine))), np.empty(len(mine))
+    if instance.initial is not None:
+        given = instance.initial[mine]
+        here[:, trace.write_step[mine] < 0] = np.inf
+        here[given, np.arange(len(mine))] = 0.0
     read = np.zeros(len(mine), bool)
     of_lane = np.isin(trace.run_block, mine)
     owner = np.searchsorted(mine, trace.run_block[of_lane])
@@ -102,27 +148,34 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     end = _grouped(trace.run_stop[of_lane], trace.n_steps)
     dies = _grouped(instance.death_slot[mine] - 1, trace.n_slots)
     for t in range(trace.n_slots):
-        up, down = sigma[t, 1] + omega[t, 0], 0.0 if rules.inclusive else sigma[t, 0] + omega[t, 1]
-        if rules.free_moves:
-            up = down = 0.0
         if t % trace.n_lanes == lane:
             step = t // trace.n_lanes
-            new = born(step)
-            fast[new] = omega[t, 0] + (omega[t, 1] if rules.inclusive else 0.0)
-            backing[new] = omega[t, 1]
+            here[:, born(step)] = (states @ omega[t])[:, None]
             read[owner[end(step)]] = False
             read[owner[begin(step)]] = True
-            if rules.read_through:
-                up = np.where(read, omega[t, 0], up)
-                down = down if rules.inclusive else np.where(read, omega[t, 1], down)
-            fast += read * rho[t, 0]
-            backing += read * rho[t, 1]
-        fast += rent[0][t]
-        backing += rent[1][t]
+            for z, held in enumerate(states):
+                copies = np.flatnonzero(held) if rules.balanced else [np.argmax(held)]
+                here[z] += read * rho[t, copies].min()
+        here += rent[t][:, None]
         last = dies(t)
-        done[last] = np.minimum(fast[last], backing[last])
-        fast, backing = np.minimum(fast, backing + up), np.minimum(backing, fast + down)
+        done[last] = here[:, last].min(axis=0)
+        through = read & rules.read_through & (t % trace.n_lanes == lane)
+        here = np.stack([_best_way(here, z, through, omega[t], sigma[t], instance) for z in range(n_states)])
     return done
+
+
+def _best_way(here, target, through, omega, sigma, instance) -> np.ndarray:
+    """float64[b]: cheapest way to a state in the next slot, from wherever it is cheapest."""
+    states = instance.states
+    best = np.full(here.shape[1], np.inf)
+    for z, held in enumerate(states):
+        new = states[target] & ~held
+        writing = omega[new].sum()
+        reading = new.sum() * sigma[np.argmax(held)]
+        if instance.rules.free_moves:
+            writing = reading = 0.0
+        best = np.minimum(best, here[z] + writing + np.where(through, 0.0, reading))
+    return best
 
 
 def _grouped(key: np.ndarray, n_keys: int):

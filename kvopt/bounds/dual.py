@@ -12,6 +12,10 @@ counts.
 
 lambda is written as nu / sum(nu) with nu >= 0, so that box constraints are all the solver sees and prices can be
 exactly 0.
+
+Where single steps count, the price omega of each step is one more multiplier, and lambda is shared out under it. The
+share of a tail's weight that a step takes is written as a logistic function of one variable a step, of which all but m
+in the sum are free (:class:`_Tail`): smooth, and inside the tail's polytope whatever the variables are.
 """
 
 from __future__ import annotations
@@ -20,12 +24,15 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import special
 
-from kvopt.bounds.aggregate import slotwise_prices
+from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
 from kvopt.bounds.certificate import verify
 from kvopt.bounds.descent import Descent
+from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
+from kvopt.objective import tail_steps
 from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 
@@ -44,15 +51,59 @@ _MOST_STEPS = 100
 _CAPACITY_UNIT = 10.0
 """Capacity prices are counted in this many mean slot times over the capacity. Measured on 50k-100k columns: 0.1 and 100
 need several times the evaluations that 10 does, which gives both kinds of price like curvature."""
+_LEAST_SHARE = 1e-6
+"""Steps that take less of a tail than this are not told apart."""
 _LEAST_PRICE = 0.02
 """Prices start at least this large, so that no channel starts where its price has no slope."""
 
 
+@dataclass(frozen=True)
+class _Tail:
+    """How a tail of the objective shares its weight out over the steps.
+
+    Parameters
+    ----------
+    weight : float
+        Units a second, in all.
+    steps : float
+        m: no step gets more than ``weight / m``.
+    """
+
+    weight: float
+    steps: float
+
+    def shares(self, a: np.ndarray) -> np.ndarray:
+        """float64[N] in (0, 1), summing to m: logistic functions of a - eta, for the eta at which they do."""
+        low, high = a.min() - 50.0, a.max() + 50.0
+        for _ in range(80):
+            eta = 0.5 * (low + high)
+            low, high = (eta, high) if special.expit(a - eta).sum() > self.steps else (low, eta)
+        return special.expit(a - low)
+
+    def price(self, a: np.ndarray) -> np.ndarray:
+        """float64[N]: units a second of each step."""
+        share = self.shares(a)
+        return self.weight * share / share.sum()
+
+    def gradient(self, a: np.ndarray, by_price: np.ndarray) -> np.ndarray:
+        """The derivatives by a from those by the steps' prices."""
+        share = self.shares(a)
+        slope = share * (1.0 - share)
+        mean = float(slope @ by_price) / max(float(slope.sum()), 1e-300)
+        return self.weight / self.steps * slope * (by_price - mean)
+
+    def variables(self, share: np.ndarray) -> np.ndarray:
+        """float64[N], 0 or more: an ``a`` with these shares."""
+        a = special.logit(np.clip(share, _LEAST_SHARE, 1.0 - _LEAST_SHARE))
+        return a - special.logit(_LEAST_SHARE)
+
+
 @dataclass
 class _Ascent:
-    """The dual as a function of one vector x = (nu, u), scaled so that every slot's term is near 1.
+    """The dual as a function of one vector x = (nu, u, a), scaled so that every slot's term is near 1.
 
-    nu are the unnormalised channel prices; u the capacity prices in ``_CAPACITY_UNIT`` mean slot times over C_k.
+    nu are the unnormalised channel prices; u the capacity prices in ``_CAPACITY_UNIT`` mean slot times over C_k; a, for
+    each tail of the objective, what its steps' prices are written in.
     """
 
     low: Lowered
@@ -71,12 +122,35 @@ class _Ascent:
         self.capacity = self.low.capacity_bytes[self.tiers][:, None]
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
+        self.n_rents = len(self.tiers) * self.low.n_slots
         self.unit = unit_per_byte(self.low)
+        prices, n_steps = self.low.prices, self.low.n_steps
+        counts = [(weight, tail_steps(n_steps, share)) for weight, share in prices.tails if weight > 0]
+        self.tails = [_Tail(weight, steps) for weight, steps in counts if steps < n_steps]
+        # Tails of all steps are means of them: nothing to choose.
+        self.second = prices.per_second + sum(weight / n_steps for weight, steps in counts if steps >= n_steps)
 
     def vector(self, certificate: Certificate) -> np.ndarray:
-        """x of given multipliers."""
+        """x of given multipliers; their tails, which the sum of prices does not tell apart, as they are now."""
         u = certificate.capacity_price_s_per_byte[self.tiers] / self.capacity_unit
-        return np.concatenate([certificate.channel_price.ravel(), u.ravel()])
+        return np.concatenate([certificate.channel_price.ravel(), u.ravel(), *self._tail_variables()])
+
+    def _tail_variables(self) -> list[np.ndarray]:
+        if self.descent is None:
+            n_steps = self.low.n_steps
+            return [tail.variables(np.full(n_steps, tail.steps / n_steps)) for tail in self.tails]
+        return [
+            tail.variables(tail.shares(a)) for tail, a in zip(self.tails, self._tail_parts(self.descent.x), strict=True)
+        ]
+
+    def _tail_parts(self, x: np.ndarray) -> list[np.ndarray]:
+        """The variables of each tail."""
+        return np.split(x[self.n_prices + self.n_rents :], len(self.tails)) if self.tails else []
+
+    def _step_price(self, x: np.ndarray) -> np.ndarray:
+        """float64[N]: omega."""
+        tails = zip(self.tails, self._tail_parts(x), strict=True)
+        return self.second + sum((tail.price(a) for tail, a in tails), np.zeros(self.low.n_steps))
 
     def cool(self, tau: float, start: Certificate) -> Descent:
         """The descent of -D at the next temperature, begun at ``start`` if it is the first."""
@@ -98,9 +172,10 @@ class _Ascent:
         """Multipliers of x."""
         low = self.low
         nu = x[: self.n_prices].reshape(low.n_channels, low.n_slots)
-        mu = np.zeros((2, low.n_slots))
-        mu[self.tiers] = x[self.n_prices :].reshape(len(self.tiers), low.n_slots) * self.capacity_unit
-        return Certificate(nu / self._total(nu), mu)
+        mu = np.zeros((low.n_tiers, low.n_slots))
+        u = x[self.n_prices : self.n_prices + self.n_rents]
+        mu[self.tiers] = u.reshape(len(self.tiers), low.n_slots) * self.capacity_unit
+        return Certificate(nu / self._total(nu), mu, self._step_price(x) if low.prices.stepwise else None)
 
     def smooth(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """-D_tau and its gradient by x, for a minimiser."""
@@ -109,20 +184,26 @@ class _Ascent:
         self.evaluations += 1
         low = self.low
         multipliers = self.certificate(x)
-        lam = multipliers.channel_price
-        prices = self.trellis.prices(lam, multipliers.capacity_price_s_per_byte)
+        lam, second = multipliers.channel_price, self._second_price(multipliers)
+        prices = self.trellis.prices(second, multipliers.capacity_price_s_per_byte, self.tau)
         soft = soft_minimum(self.trellis, prices, self.tau)
-        load_s, held = self.trellis.expected(soft.slot_bytes, soft.write_bytes)
-        by_lam = load_s / self.slot_s
+        load_s, held = self.trellis.expected(prices, soft.slot_bytes, soft.write_bytes)
+        slot_s = (lam * load_s).sum(axis=0)
+        omega = self.second if multipliers.step_price is None else np.repeat(multipliers.step_price, low.n_lanes)
         total = self._total(x[: self.n_prices].reshape(low.n_channels, low.n_slots))
-        by_nu = (by_lam - (lam * by_lam).sum(axis=0)) / total
+        by_nu = omega * (load_s - slot_s) / total / self.slot_s
         by_u = (held[self.tiers] - self.capacity) * self.capacity_unit / self.slot_s
+        by_omega = slot_s.reshape(low.n_steps, low.n_lanes).sum(axis=1) / self.slot_s
+        by_a = [tail.gradient(a, by_omega) for tail, a in zip(self.tails, self._tail_parts(x), strict=True)]
         value = (prices.constant + soft.value.sum()) / self.slot_s
-        return -value, -np.concatenate([by_nu.ravel(), by_u.ravel()])
+        return -value, -np.concatenate([by_nu.ravel(), by_u.ravel(), *by_a])
+
+    def _second_price(self, certificate: Certificate) -> np.ndarray:
+        return certificate.second_price(self.low.prices.per_second)
 
     def hard(self, certificate: Certificate) -> float:
-        """D at tau = 0, in seconds."""
-        prices = self.trellis.prices(certificate.channel_price, certificate.capacity_price_s_per_byte)
+        """D at tau = 0, in the objective's unit."""
+        prices = self.trellis.prices(self._second_price(certificate), certificate.capacity_price_s_per_byte)
         return prices.constant + float(hard_minimum(self.trellis, prices).sum())
 
     def hardest(self, certificate: Certificate) -> tuple[float, Certificate]:
@@ -183,17 +264,25 @@ def dual_bound(
     Bertsekas (1982), projected Newton methods; Liu and Nocedal (1989), L-BFGS.
     """
     began = time.perf_counter()
+    if instance.prices.deadlines:
+        raise MethodError(
+            "bound",
+            f"objective {instance.objective.name!r} counts late steps, which is not convex: no price a second stands "
+            "for it",
+            "Bound an objective without deadlines (tail and worst step are), or solve 'exact' for its own bound",
+        )
     low = lower(instance)
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     slotwise_s, slotwise = slotwise_prices(low)
-    first = Certificate(slotwise, np.zeros((2, low.n_slots)))
+    step_price = np.full(low.n_steps, uniform_step_price(low)) if low.prices.stepwise else None
+    first = Certificate(slotwise, np.zeros((low.n_tiers, low.n_slots)), step_price)
     deadline = began + (np.inf if time_limit_s is None else time_limit_s)
     slot_s = float(slotwise_s.mean())
     if slot_s <= 0:
         # Where one tier's reads are free, no slot need cost anything by itself; moves may.
         slot_s = unit_per_byte(low) * float(low.size_bytes.sum()) / low.n_slots
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
-        return _finished(instance, first, 0.0, Termination.OPTIMAL, began, ())
+        return _finished(instance, first, low.base_price, Termination.OPTIMAL, began, ())
     ascent = _Ascent(low, trellis, slot_s, deadline, instance.objective.unit)
     best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from kvopt.exact.layout import Layout
 from kvopt.exact.program import Program
-from kvopt.lowering import BACKING, Lowered
+from kvopt.lowering import BACKING, Folded, Lowered
 
 
 def build(low: Lowered, layout: Layout) -> Program:
@@ -24,10 +24,11 @@ def build(low: Lowered, layout: Layout) -> Program:
         Of the same instance.
     """
     byte_unit = low.size_bytes.mean()
-    reads = np.stack([low.op_s_per_byte[1, k, k] for k in range(2)])
-    unit = byte_unit * (reads.max() or low.op_s_per_byte.max()) or 1.0
-    parts = [_capacity(low, layout, byte_unit), _usable_from_next_slot(layout), _slot_time(low, layout, unit)]
-    if not low.inclusive:
+    folded = Folded.of(low)
+    reads = np.stack([folded.op[1, k, k] for k in range(2)])
+    unit = byte_unit * (reads.max() or folded.op.max()) or 1.0
+    parts = [_capacity(low, layout, byte_unit), _usable_from_next_slot(layout), _slot_time(low, folded, layout, unit)]
+    if not layout.inclusive:
         parts.insert(0, _one_tier(layout))
     rows = _Rows.stacked(parts)
     n = layout.n_columns
@@ -105,26 +106,26 @@ def _usable_from_next_slot(layout: Layout) -> _Rows:
     return _Rows(entries, np.zeros(len(layout.placed) * n_stays))
 
 
-def _slot_time(low: Lowered, layout: Layout, unit: float) -> _Rows:
+def _slot_time(low: Lowered, folded: Folded, layout: Layout, unit: float) -> _Rows:
     """load[c,t] - L[t] <= -base[c,t], the load of reads, new blocks and moves."""
     n_slots, n_channels = low.n_slots, low.n_channels
     size = low.size_bytes / unit
-    op, pair_size = low.op_s_per_byte, size[layout.pair_block]
+    op, pair_size = folded.op, size[layout.pair_block]
     read = _read_pairs(low, layout)
     new = layout.ptr[:-1][~low.prefilled]
     is_read = np.zeros(layout.n_pairs, int)
     is_read[read] = 1
     # Where the backing tier keeps everything, a copy's column changes what is done there into what is done here.
-    other = op[:, BACKING, BACKING] if low.inclusive else np.zeros((2, n_channels))
+    other = op[:, BACKING, BACKING] if layout.inclusive else np.zeros((2, n_channels))
     slot = np.arange(n_slots)
     entries = []
-    base = low.base_s / unit
+    base = folded.base / unit
     for c in range(n_channels):
         row = c * n_slots + layout.pair_slot
         base[c] += np.bincount(layout.pair_slot, pair_size * other[is_read, c], minlength=n_slots)
         for k, tier in enumerate(layout.placed):
             weight = (op[:, tier, tier, c] - other[:, c])[is_read]
-            weight[new] += low.write_s_per_byte[tier, c]
+            weight[new] += folded.write[tier, c]
             pair = np.flatnonzero(weight)
             entries.append((row[pair], k * layout.n_pairs + pair, (weight * pair_size)[pair]))
         for v, (source, target) in enumerate(layout.moves):

@@ -232,7 +232,7 @@ def _row_names(low: Lowered, layout: Layout) -> list[str]:
     stays = [pairs[p] for p in layout.stay_pair.tolist()]
     full = {k: np.flatnonzero(low.live_bytes > low.capacity_bytes[k]).tolist() for k in layout.placed}
     return [
-        *(f"one_tier({i}_{t})" for i, t in pairs if not low.inclusive),
+        *(f"one_tier({i}_{t})" for i, t in pairs if not layout.inclusive),
         *(f"capacity({k}_{t})" for k in layout.placed for t in full[k]),
         *(f"usable_from_next_slot({i}_{k}_{t})" for k in layout.placed for i, t in stays),
         *(f"slot_time({c}_{t})" for c in range(low.n_channels) for t in range(low.n_slots)),

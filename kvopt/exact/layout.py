@@ -45,7 +45,8 @@ class Layout:
     def __init__(self, low: Lowered) -> None:
         self.n_slots = low.n_slots
         self.birth_slot = low.birth_slot
-        self.placed = [FAST] if low.inclusive else [FAST, BACKING]
+        self.inclusive = bool(low.holds[:, BACKING].all())
+        self.placed = [FAST] if self.inclusive else [FAST, BACKING]
         self.moves = [(j, k) for j in (FAST, BACKING) for k in self.placed if j != k]
         self.ptr = np.concatenate([[0], np.cumsum(low.death_slot - low.birth_slot)])
         self.pair_block = np.repeat(np.arange(low.n_blocks), np.diff(self.ptr))

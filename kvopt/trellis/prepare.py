@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from kvopt.lowering import Lowered
 from kvopt.trellis.ranges import most_entries
@@ -31,6 +32,8 @@ class LaneBlocks(NamedTuple):
     """int64[b]"""
     prefilled: np.ndarray
     """bool[b]"""
+    initial: np.ndarray
+    """int8[b]: state in slot 0 of a prefilled block, -1 where free."""
     run_ptr: np.ndarray
     """int64[b + 1]"""
     run_start: np.ndarray
@@ -43,21 +46,24 @@ class LaneBlocks(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """What one byte of a block pays in each slot (T slots; states 0 fast, 1 backing).
+    """What one byte of a block pays in each slot (T slots, S states).
 
     Parameters
     ----------
-    slot : float64[2, T, 4]
-        Cost per byte when idle [0] or read [1], from state z in the slot to z' in the next, at index 2 * z + z'.
-    write : float64[T, 2]
+    slot : float64[2, T, S * S]
+        Cost per byte when idle [0] or read [1], from state z in the slot to z' in the next, at index S * z + z'.
+    write : float64[T, S]
         Cost per byte of a new block written in the slot in state z.
     constant : float
         Part of the dual that no block pays: sum of lambda * base - mu * C.
+    swap_share : float64[T], optional
+        Share of the reads that may come from either of two tiers which comes from the slower; none unless given.
     """
 
     slot: np.ndarray
     write: np.ndarray
     constant: float
+    swap_share: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,49 +86,75 @@ class Trellis:
         low = self.lowered
         return tuple(_lane_blocks(low, lane) for lane in range(low.n_lanes))
 
-    def prices(self, channel_price: np.ndarray, capacity_price: np.ndarray) -> Prices:
+    def prices(self, channel_price: np.ndarray, capacity_price: np.ndarray, tau: float = 0.0) -> Prices:
         """Price every slot.
 
         Parameters
         ----------
         channel_price : float64[C, T]
-            lambda.
-        capacity_price : float64[2, T]
-            mu, seconds per byte; must be 0 for a tier of infinite capacity.
+            lambda: the objective's units a second of each channel.
+        capacity_price : float64[K, T]
+            mu, units per byte; must be 0 for a tier of infinite capacity.
+        tau : float
+            Temperature per byte, at which a choice between two copies to read is smoothed; 0 for the cheaper.
         """
         low = self.lowered
-        op = low.op_s_per_byte.reshape(2, 4, low.n_channels)
+        op = low.op_s_per_byte.reshape(2, -1, low.n_channels)
         slot = np.ascontiguousarray((op @ channel_price).transpose(0, 2, 1))
-        slot += np.repeat(capacity_price.T @ low.occupancy.T, 2, axis=1)
+        slot += low.op_price_per_byte.reshape(2, 1, -1)
+        slot += np.repeat(capacity_price.T @ low.occupancy.T, low.n_states, axis=1)
+        swap_share = self._swap(slot, channel_price, tau)
         finite = np.isfinite(low.capacity_bytes)
         held = np.sum(capacity_price[finite] * low.capacity_bytes[finite][:, None])
         return Prices(
             slot=slot,
-            write=np.ascontiguousarray(channel_price.T @ low.write_s_per_byte.T),
-            constant=float(np.sum(channel_price * low.base_s) - held),
+            write=np.ascontiguousarray(channel_price.T @ low.write_s_per_byte.T + low.write_price_per_byte),
+            constant=float(np.sum(channel_price * low.base_s) - held) + low.base_price,
+            swap_share=swap_share,
         )
 
-    def expected(self, slot_bytes: np.ndarray, write_bytes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _swap(self, slot: np.ndarray, channel_price: np.ndarray, tau: float) -> np.ndarray | None:
+        """Lower the price of reads that may come from either copy, in place; returns the share from the slower."""
+        low = self.lowered
+        if not low.swappable.any():
+            return None
+        dearer = low.swap_s_per_byte @ channel_price + low.swap_price_per_byte
+        if tau > 0:
+            share = special.expit(-dearer / tau)
+            saved = -tau * np.logaddexp(0.0, -dearer / tau)
+        else:
+            share, saved = (dearer < 0).astype(float), np.minimum(dearer, 0.0)
+        slot[1] += np.repeat(np.outer(saved, low.swappable), low.n_states, axis=1)
+        return share
+
+    def expected(
+        self, prices: Prices, slot_bytes: np.ndarray, write_bytes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Expected loads and occupancy: the derivatives of the dual by lambda and by -mu, before the constants.
 
         Parameters
         ----------
-        slot_bytes : float64[2, T, 4]
+        prices : Prices
+            Those that the rest was computed at.
+        slot_bytes : float64[2, T, S * S]
             Expected bytes that are idle or read and pass from z to z' in each slot.
-        write_bytes : float64[T, 2]
+        write_bytes : float64[T, S]
 
         Returns
         -------
         load_s : float64[C, T]
             With the base load.
-        held_bytes : float64[2, T]
+        held_bytes : float64[K, T]
         """
         low = self.lowered
-        op = low.op_s_per_byte.reshape(2, 4, low.n_channels)
+        op = low.op_s_per_byte.reshape(2, -1, low.n_channels)
         load = low.base_s + sum((slot_bytes[r] @ op[r]).T for r in range(2))
         load += (write_bytes @ low.write_s_per_byte).T
-        in_state = slot_bytes.sum(axis=0).reshape(-1, 2, 2).sum(axis=2)
-        return load, (in_state @ low.occupancy).T
+        by_state = slot_bytes.reshape(2, low.n_slots, low.n_states, low.n_states).sum(axis=3)
+        if low.swappable.any():
+            either = by_state[1] @ low.swappable
+            load += np.outer(low.swap_s_per_byte, either * prices.swap_share)
+        return load, (by_state.sum(axis=0) @ low.occupancy).T
 
     def for_each_lane(self, work: Callable[[int, LaneBlocks], object]) -> list:
         """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes."""
@@ -149,6 +181,7 @@ def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
         first_step=low.first_step[mine],
         last_step=low.last_step[mine],
         prefilled=low.prefilled[mine],
+        initial=low.initial[mine],
         run_ptr=ptr,
         run_start=low.run_start[runs],
         run_stop=low.run_stop[runs],
