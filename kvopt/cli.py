@@ -31,12 +31,25 @@ def main() -> None:
     """Where each block of an LLM's KV cache should sit in two-tier memory, with proof."""
 
 
-def _instance_options(command):
-    """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``."""
+def _instance_options(command, paging: bool = True):
+    """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``.
+
+    Without ``paging`` the instance is that of tokens, and the command gets ``page_tokens`` too.
+    """
 
     @functools.wraps(command)
     def with_instance(
-        trace, platform, hbm_bytes, backing_bytes, kv_bytes, copies, moves, weight_bytes_per_slot, batch, **rest
+        trace,
+        platform,
+        hbm_bytes,
+        backing_bytes,
+        kv_bytes,
+        page_tokens,
+        copies,
+        moves,
+        weight_bytes_per_slot,
+        batch,
+        **rest,
     ):
         rules = kvopt.Rules(copies, moves)
         base = kvopt.Platform.preset(platform)
@@ -52,7 +65,9 @@ def _instance_options(command):
                 raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
             base = base.with_capacity(amount, tier)
         instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
-        return command(instance=instance, **rest)
+        if not paging:
+            return command(instance=instance, page_tokens=page_tokens, **rest)
+        return command(instance=instance if page_tokens is None else instance.paged(page_tokens), **rest)
 
     options = [
         click.argument("trace", required=False, type=Path),
@@ -70,7 +85,13 @@ def _instance_options(command):
             "--kv-bytes-per-token-layer",
             "kv_bytes",
             type=AMOUNT,
-            help="Size of every block. [default: as in the trace]",
+            help="Size of every block, before paging. [default: as in the trace]",
+        ),
+        click.option(
+            "--page-tokens",
+            type=click.IntRange(min=1),
+            metavar="P",
+            help="Place whole pages of P consecutive tokens. [default: the trace's blocks]",
         ),
         click.option("--copies", default="exclusive", show_default=True, help="exclusive or inclusive."),
         click.option("--moves", default="explicit", show_default=True, help="explicit, read-through or free."),
@@ -168,7 +189,7 @@ def bound(instance, method, time_limit, json_path) -> None:
 
 
 @main.command()
-@_instance_options
+@functools.partial(_instance_options, paging=False)
 @click.option("--method", default="lru", show_default=True, help="The policy whose time is to be explained.")
 @click.option("--phases", type=click.IntRange(min=1), default=8, show_default=True, help="Parts to tell apart.")
 @click.option(
@@ -177,12 +198,13 @@ def bound(instance, method, time_limit, json_path) -> None:
 @_seed_option
 @_json_option
 @click.option("--plot", "plot_path", type=Path, help="Draw the ladder: .png, .pdf or .svg.")
-def explain(instance, method, phases, time_limit, seed, json_path, plot_path) -> None:
-    """Say which of capacity, migration and foresight costs a policy how much on TRACE."""
+def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, plot_path) -> None:
+    """Say which of capacity, migration, pages and foresight costs a policy how much on TRACE."""
     _check_outputs(json_path, plot_path=plot_path)
     _compile_kernels()
     with display("bound") as show:
-        found = kvopt.explain(instance, method, time_limit=time_limit, seed=seed, phases=phases, on_progress=show)
+        limits = {"time_limit": time_limit, "seed": seed, "phases": phases}
+        found = kvopt.explain(instance, method, page_tokens=page_tokens, on_progress=show, **limits)
     _print(report.explanation(found).split("\n"), found.to_json(), json_path)
     if plot_path is not None:
         output.write_whole("--plot", plot_path, lambda part: _draw("plot_ladder", found, part))

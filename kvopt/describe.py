@@ -46,8 +46,14 @@ def size_text(instance: Instance) -> str:
     trace = instance.trace
     return (
         f"{trace.name}: {count(trace.n_steps, 'step')} x {count(trace.n_lanes, 'lane')}, "
-        f"{count(trace.n_blocks, 'block')}, {count(trace.n_accesses, 'read')}"
+        f"{_blocks_text(trace)}, {count(trace.n_accesses, 'read')}"
     )
+
+
+def _blocks_text(trace: Trace) -> str:
+    if trace.tokens_per_page is None:
+        return count(trace.n_blocks, "block")
+    return f"{count(trace.n_blocks, 'page')} of {count(trace.tokens_per_page, 'token')}"
 
 
 def bound_line(instance: Instance, bound: Bound) -> str:
@@ -90,12 +96,16 @@ def trace_lines(trace: Trace) -> list[str]:
     lines = [
         f"trace     {has['name']}",
         f"time      {count(has['n_steps'], 'step')} of one {has['step_unit']}, {count(has['n_lanes'], 'lane')}",
-        f"blocks    {has['n_blocks']:,}, of which {has['n_prefill_blocks']:,} were there before step 0; "
-        f"{bytes_text(has['peak_live_bytes'])} alive at the peak",
+        f"blocks    {has['n_blocks']:,}{_pages_note(trace)}, of which {has['n_prefill_blocks']:,} were there before "
+        f"step 0; {bytes_text(has['peak_live_bytes'])} alive at the peak",
         f"reads     {has['n_accesses']:,} in {count(has['n_runs'], 'run')} of {has['mean_run_steps']:.1f} steps on "
         f"average; {bytes_text(has['mean_read_bytes_per_slot'])} in a mean slot",
     ]
     return lines + [f"made by   {key}: {_one_line(value)}" for key, value in trace.provenance.items()]
+
+
+def _pages_note(trace: Trace) -> str:
+    return "" if trace.tokens_per_page is None else f" pages of up to {count(trace.tokens_per_page, 'token')}"
 
 
 def _one_line(value: Any, most: int = 100) -> str:

@@ -245,7 +245,7 @@ class Instance:
         ----------
         model, platform : object, name of a preset, or path of a .toml file
         trace : Trace
-            Its lanes are the model's layers, its blocks single tokens.
+            Its lanes are the model's layers, its blocks single tokens; :meth:`paged` makes pages of them afterwards.
         batch : int
             Sequences that decode together.
         kv_bits, weight_bits : number, optional
@@ -309,6 +309,18 @@ class Instance:
     def with_hbm_bytes(self, hbm_bytes: float) -> Instance:
         """The same problem with this much of the fastest tier left for the KV cache."""
         return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
+
+    def paged(self, tokens_per_page: int) -> Instance:
+        """The same problem on a machine that places whole pages of so many tokens; see :mod:`kvopt.pages`.
+
+        Raises
+        ------
+        TraceError
+            When :meth:`Trace.paged` refuses the number or the trace.
+        Infeasible
+            When the fastest tier cannot hold a page, or the tiers cannot hold those alive in some slot.
+        """
+        return replace(self, trace=self.trace.paged(tokens_per_page))
 
     def tokens_per_s(self, latency_s: float) -> float:
         """Steps times batch over the decode time."""

@@ -25,6 +25,7 @@ LAYERS = (
         "model_spec",
         "trace",
         "trace_io",
+        "pages",
         "instance",
         "placement",
         "units",
