@@ -12,7 +12,7 @@ import numpy as np
 from kvopt.instance import Instance
 from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
-from kvopt.solve import ALIASES, bound, methods, solve
+from kvopt.solve import ALIASES, bound, check_accepts, methods, solve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,6 +164,7 @@ def compare(
     def progress_of(name: str):
         return None if on_progress is None else lambda event: on_progress(name, event)
 
+    check_accepts(instance, "bound")  # Every row is set beside a bound.
     ideal = bound(instance, method="aggregate")
     certified = bound(instance, time_limit=time_limit, on_progress=progress_of("bound"))
     results: dict[str, Result] = {}

@@ -123,7 +123,7 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     return Evaluation(
         latency_s=latency_s,
         tokens_per_s=instance.tokens_per_s(latency_s) if latency_s > 0 else float("inf"),
-        objective=_objective(instance, latency_s, step_s) + _linear(instance, read, new, moved, held),
+        objective=_objective(instance, latency_s, step_s, load / rate) + _linear(instance, read, new, moved, held),
         slot_s=slot_s,
         step_s=step_s,
         load_bytes=load,
@@ -135,8 +135,10 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     )
 
 
-def _objective(instance: Instance, latency_s: float, step_s: np.ndarray) -> float:
+def _objective(instance: Instance, latency_s: float, step_s: np.ndarray, load_s: np.ndarray) -> float:
     """What the objective makes of the times."""
+    if instance.custom:
+        return float(instance.objective.of_loads(load_s, instance))
     return instance.prices.per_second * latency_s + instance.prices.of_steps(step_s)
 
 
