@@ -122,7 +122,7 @@ class _Ascent:
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
         self.n_rents = len(self.tiers) * self.low.n_slots
-        self.unit = unit_per_byte(self.low)
+        self.unit = unit_per_byte(self.low, uniform_step_price(self.low))
         prices, n_steps = self.low.prices, self.low.n_steps
         counts = [(weight, tail_steps(n_steps, share)) for weight, share in prices.tails if weight > 0]
         self.tails = [_Tail(weight, steps) for weight, steps in counts if steps < n_steps]
@@ -273,7 +273,7 @@ def dual_bound(
     slot_s = float(slotwise_s.mean())
     if slot_s <= 0:
         # Where one tier's reads are free, no slot need cost anything by itself; moves may.
-        slot_s = unit_per_byte(low) * float(low.size_bytes.sum()) / low.n_slots
+        slot_s = unit_per_byte(low, uniform_step_price(low)) * float(low.size_bytes.sum()) / low.n_slots
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
         return _finished(instance, first, low.base_price, Termination.OPTIMAL, began, (), late_price)
     ascent = _Ascent(low, trellis, slot_s, deadline, instance.objective.unit)
