@@ -94,8 +94,7 @@ class Platform:
     Raises
     ------
     PlatformError
-        On duplicate names, a tier that names an unknown channel, a load that is negative, or a number of tiers other
-        than two.
+        On duplicate names, a tier that names an unknown channel, a load that is negative, or fewer than two tiers.
     """
 
     name: str
@@ -112,11 +111,11 @@ class Platform:
                 raise PlatformError(
                     f"platform {self.name!r} {kind}", f"names repeat: {names}", "Give each its own name"
                 )
-        if len(self.tiers) != 2:
+        if len(self.tiers) < 2:
             raise PlatformError(
                 f"platform {self.name!r} tiers",
-                f"kvopt places blocks over two tiers, got {len(self.tiers)}",
-                "Describe one fast tier and one backing tier",
+                f"blocks are placed over two tiers or more, got {len(self.tiers)}",
+                "Describe a fast tier and a backing tier",
             )
         known = {c.name for c in self.channels}
         for tier in self.tiers:
