@@ -58,7 +58,9 @@ def test_with_capacity_changes_that_tier_alone():
 @pytest.mark.parametrize(
     ("name", "capacities", "rates"),
     [
-        ("gh200", (96e9, 480e9), {"hbm": 4e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 512e9}),
+        ("gh200", (96e9, 480e9), {"hbm": 4e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
+        ("gh200-144", (144e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
+        ("gb200", (186e9, 240e9), {"hbm": 8e12, "link_in": 225e9, "link_out": 225e9, "lpddr": 192e9}),
         ("fang2025", (24e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "dram": 500e9}),
         ("u280", (8e9, 32e9), {"hbm": 460e9, "ddr": 38.4e9}),
         ("mi300a", (128e9, 128e9), {"hbm": 5.3e12, "link_in": 128e9, "link_out": 128e9, "neighbour": 5.3e12}),
