@@ -58,7 +58,7 @@ def _instance_options(command, paging: bool = True):
             loaded = loaded.with_size_bytes(kv_bytes)
         if hbm_bytes is None and trace is None:
             hbm_bytes = _DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"]
-        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", 1, backing_bytes)):
+        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", -1, backing_bytes)):
             if amount is None:
                 continue
             if not amount > 0:

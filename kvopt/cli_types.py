@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 
 import click
 
-from kvopt.errors import KvoptError
+from kvopt.errors import KvoptError, PlatformWarning
 
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
@@ -39,13 +40,15 @@ AMOUNT = Amount()
 class OneLineErrors(click.Group):
     """A group that answers every wrong input with one line on standard error and exit code 2.
 
-    Anything unexpected keeps its traceback; Ctrl-C exits with 130.
+    A doubtful platform costs one line there as well. Anything unexpected keeps its traceback; Ctrl-C exits with 130.
     """
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _one_line(warnings.showwarning)
+                return super().invoke(ctx)
         except KvoptError as error:
             self._fail(ctx, str(error))
         except click.UsageError as error:
@@ -61,6 +64,18 @@ class OneLineErrors(click.Group):
     def _fail(ctx: click.Context, text: str) -> None:
         click.echo("error: " + " ".join(text.split()), err=True)
         ctx.exit(_USAGE_EXIT)
+
+
+def _one_line(otherwise):
+    """What shows a warning: those meant for the user as one line, others as before."""
+
+    def show(message, category, *rest, **named) -> None:
+        if issubclass(category, PlatformWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            otherwise(message, category, *rest, **named)
+
+    return show
 
 
 def _field(error: click.UsageError) -> str:

@@ -33,6 +33,10 @@ class PlatformError(KvoptError):
     """A platform description that contradicts itself."""
 
 
+class PlatformWarning(UserWarning):
+    """A platform description that may be meant but is more often a mistake."""
+
+
 class ModelError(KvoptError):
     """A model description that is incomplete or contradicts itself."""
 
