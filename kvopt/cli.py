@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, model_spec, output, platforms, report
+from kvopt import describe, model_spec, objective_text, output, platforms, report
 from kvopt.cli_types import AMOUNT, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
@@ -28,7 +28,7 @@ _STDOUT = "-"
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kvopt.__version__, prog_name="kvopt")
 def main() -> None:
-    """Where each block of an LLM's KV cache should sit in two-tier memory, with proof."""
+    """Where each block of an LLM's KV cache should sit in tiered memory, with proof."""
 
 
 def _instance_options(command, paging: bool = True):
@@ -49,6 +49,7 @@ def _instance_options(command, paging: bool = True):
         moves,
         weight_bytes_per_slot,
         batch,
+        objective,
         **rest,
     ):
         rules = kvopt.Rules(copies, moves)
@@ -64,7 +65,14 @@ def _instance_options(command, paging: bool = True):
             if not amount > 0:
                 raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
             base = base.with_capacity(amount, tier)
-        instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
+        instance = kvopt.Instance(
+            loaded,
+            base,
+            rules,
+            weight_bytes_per_slot=weight_bytes_per_slot,
+            batch=batch,
+            objective=objective_text.parse(objective),
+        )
         if not paging:
             return command(instance=instance, page_tokens=page_tokens, **rest)
         return command(instance=instance if page_tokens is None else instance.paged(page_tokens), **rest)
@@ -99,6 +107,12 @@ def _instance_options(command, paging: bool = True):
             "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
         ),
         click.option("--batch", type=int, default=1, show_default=True, help="Sequences that decode together."),
+        click.option(
+            "--objective",
+            default="latency",
+            show_default=True,
+            help="What placements are to be good at, as in 'latency + 0.3*worst_step' (`kvopt objectives`).",
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
 
@@ -308,6 +322,16 @@ def models_(json_path) -> None:
     presets = [model_spec.ModelSpec.preset(name) for name in model_spec.names()]
     lines = "\n\n".join("\n".join(describe.model_lines(m)) for m in presets).split("\n")
     _print(lines, [describe.model_record(m) for m in presets], json_path)
+
+
+@main.command("objectives")
+@_json_option
+def objectives_(json_path) -> None:
+    """List the objectives that --objective takes, with their parameters."""
+    _check_outputs(json_path)
+    records = [describe.objective_record(name) for name in objective_text.names()]
+    lines = [f"{r['name']}({', '.join(r['parameters'])}): {r['description']}" for r in records]
+    _print(lines, records, json_path)
 
 
 def _trace(path: Path | None) -> kvopt.Trace:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from kvopt import objective_text
 from kvopt.instance import Instance
 from kvopt.model_spec import ModelSpec
 from kvopt.platform import Platform
@@ -111,6 +113,20 @@ def _pages_note(trace: Trace) -> str:
 def _one_line(value: Any, most: int = 100) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def objective_record(name: str) -> dict[str, Any]:
+    """A registered objective as plain data; a parameter with a default is written with it."""
+    make = objective_text.registered(name)
+    signature = inspect.signature(make)
+    required = inspect.Parameter.empty
+    return {
+        "name": name,
+        "parameters": [
+            p.name if p.default is required else f"{p.name}={p.default!r}" for p in signature.parameters.values()
+        ],
+        "description": (inspect.getdoc(make) or "").split("\n")[0].split("; see")[0].rstrip("."),
+    }
 
 
 def platform_lines(platform: Platform) -> list[str]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import metadata
 from typing import Any
@@ -49,16 +49,27 @@ def get(name: str, /, **params: Any) -> Objective:
     ObjectiveError
         When there is no such objective, or it lacks a parameter or has none of that name.
     """
-    found = {_plain(point.name): point for point in metadata.entry_points(group=GROUP)}
-    if _plain(name) not in found:
-        raise ObjectiveError("objective", f"there is no {name!r}", f"Choose from: {', '.join(names())}")
-    make = found[_plain(name)].load()
+    make = registered(name)
     try:
         inspect.signature(make).bind(**params)
     except TypeError as error:
         known = ", ".join(inspect.signature(make).parameters) or "none"
         raise ObjectiveError(f"objective {name!r}", str(error), f"Its parameters: {known}") from None
     return make(**params)
+
+
+def registered(name: str) -> Callable[..., Objective]:
+    """What makes the objective of that name.
+
+    Raises
+    ------
+    ObjectiveError
+        When there is none.
+    """
+    found = {_plain(point.name): point for point in metadata.entry_points(group=GROUP)}
+    if _plain(name) not in found:
+        raise ObjectiveError("objective", f"there is no {name!r}", f"Choose from: {', '.join(names())}")
+    return found[_plain(name)].load()
 
 
 def parse(text: str) -> Objective:
