@@ -102,7 +102,7 @@ class Prices:
     @property
     def stepwise(self) -> bool:
         """Whether single steps count, not only their sum."""
-        return bool(self.tails or self.deadlines)
+        return any(weight > 0 for weight, _ in (*self.tails, *self.deadlines))
 
     def of_steps(self, step_s: np.ndarray) -> float:
         """What single steps cost, beyond their share of the decode time.

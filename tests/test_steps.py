@@ -91,7 +91,8 @@ def test_any_step_prices_in_the_polytope_bound_the_optimum(seed):
     for _ in range(5):
         worst, half = rng.dirichlet(np.ones(n_steps)), np.zeros(n_steps)
         count = max(1.0, 0.5 * n_steps)
-        half[rng.permutation(n_steps)[: int(count)]] = 1 / count
+        order = rng.permutation(n_steps)
+        half[order] = np.clip(count - np.arange(n_steps), 0.0, 1.0) / count
         omega = prices.per_second + 2.0 * worst + 1.5 * half
         certificate = Certificate(lam, mu, omega)
         assert kvopt.verify(instance, certificate) <= optimum * (1 + 1e-9)
