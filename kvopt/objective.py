@@ -84,6 +84,10 @@ class _Summable:
     def __add__(self, other: Objective) -> WeightedSum:
         return WeightedSum((*_terms(self), *_terms(other)))
 
+    def __radd__(self, other: Objective) -> WeightedSum:
+        # Reached where the left one is a user's own, which need not know how to add.
+        return WeightedSum((*_terms(other), *_terms(self)))
+
     def __mul__(self, weight: float) -> WeightedSum:
         return WeightedSum(tuple((weight * w, term) for w, term in _terms(self)))
 
