@@ -36,12 +36,13 @@ def assert_same(one: Program, other: Program, what: object) -> None:
     np.testing.assert_array_equal(one.matrix.indptr, other.matrix.indptr, err_msg=f"{what}")
     np.testing.assert_array_equal(one.matrix.indices, other.matrix.indices, err_msg=f"{what}")
     np.testing.assert_allclose(one.matrix.data, other.matrix.data, rtol=1e-12, err_msg=f"{what}")
-    for field in ("cost", "lower", "upper", "row_lower", "row_upper"):
+    for field in ("cost", "lower", "upper", "row_lower", "row_upper", "integer", "offset"):
         mine, theirs = getattr(one, field), getattr(other, field)
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14, err_msg=f"{what}: {field}")
-    for field in ("n_binary", "n_slots", "n_channels"):
+    for field in ("slot_column", "slot_row", "n_slots", "n_channels"):
         assert getattr(one, field) == getattr(other, field), what
-    assert one.unit == pytest.approx(other.unit, rel=1e-12), what
+    for field in ("unit", "time_unit_s"):
+        assert getattr(one, field) == pytest.approx(getattr(other, field), rel=1e-12), what
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
