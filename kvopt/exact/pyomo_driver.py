@@ -9,12 +9,12 @@ Here too a user's ``expression(model, instance)`` takes the place of the model's
 
 from __future__ import annotations
 
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pyomo.environ as pyo
 from pyomo.common.gc_manager import PauseGC
-from pyomo.core.expr.numvalue import is_potentially_variable
 from pyomo.repn import generate_standard_repn
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy import sparse
@@ -81,7 +81,8 @@ def _use_expression(model: pyo.ConcreteModel, instance: Instance) -> None:
 def _linear(expression, what: str, instance: Instance):
     """Pyomo's standard form of an expression, after refusing one that is not linear."""
     field = f"objective {instance.objective.name!r} {what}"
-    if not (is_potentially_variable(expression) or np.isscalar(expression)):
+    # Pyomo's comparisons are expressions, too, but no numeric ones.
+    if not (isinstance(expression, Real) or getattr(expression, "is_numeric_type", bool)()):
         raise MethodError(
             field, f"is no Pyomo expression but {expression!r}", "Return a sum over the model's variables"
         )
