@@ -11,7 +11,8 @@ Names are those of the Pyomo page, written as Pyomo writes them: ``z(i_k_t)``, t
 them, ``r(i_k_t)``, the share of block i read from tier k; ``eta(v)``, ``excess(v_n)`` and ``late(d_n)`` of step n. Rows
 are ``one_tier(i_t)``, ``capacity(k_t)``, ``usable_from_next_slot(i_k_t)``, ``slot_time(c_t)`` and the others that the
 page names. Pyomo's writer adds the sense of a row to its name, ``c_u_capacity(0_0)_``. A column that occurs nowhere
-(the copy of a block that lives for one slot and is not read) is in no file.
+(the copy of a block that lives for one slot and is not read) is in no file. For what an objective charges whatever is
+decided, a constant, Pyomo's writer has a column ``ONE_VAR_CONSTANT``, and in MPS a row.
 """
 
 from __future__ import annotations
@@ -123,12 +124,14 @@ def export_model(
 
 def _described(instance: Instance, path: Path, backend: Backend, program: Program, low: Lowered) -> ModelFile:
     n_rows, n_columns = program.matrix.shape
+    constant = int(backend is Backend.PYOMO and program.offset != 0)
+    fixed = constant * _kind(path, "path").startswith(".mps")
     return ModelFile(
         path,
         backend,
-        columns=n_columns,
-        rows=n_rows,
-        nonzeros=program.matrix.nnz,
+        columns=n_columns + constant,
+        rows=n_rows + fixed,
+        nonzeros=program.matrix.nnz + fixed,
         integers=int(program.integer.sum()),
         unit=program.unit,
         objective_unit=instance.objective.unit,

@@ -98,7 +98,8 @@ def test_read_back_and_solved_under_every_rule_and_objective(kind, tmp_path):
             solver = read(made.path)
             assert (solver.getNumCol(), solver.getNumRow()) == (made.columns, made.rows), f"seed {seed}"
             assert (solver.getNumNz(), integers(solver)) == (made.nonzeros, made.integers), f"seed {seed}"
-            names.append((sorted(solver.getLp().col_names_), sorted(map(plain, solver.getLp().row_names_))))
+            found = (set(solver.getLp().col_names_), set(map(plain, solver.getLp().row_names_)))
+            names.append([{name for name in of if "ONE_VAR_CONSTANT" not in name} for of in found])
             solver.run()
             found = solver.getObjectiveValue() * made.unit
             assert found == pytest.approx(best, rel=1e-7, abs=1e-12), f"seed {seed}"
