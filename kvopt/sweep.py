@@ -245,7 +245,8 @@ def sweep(
     on_point : callable, optional
         Called with the sweep so far whenever a point is finished.
     done : sequence of SweepPoint
-        Points of an earlier sweep of this instance: kept, and not computed again.
+        Points of an earlier sweep of this instance: kept, and not computed again. :func:`kvopt.sweep_file.load` reads
+        them from a file, and checks that they belong here.
 
     Returns
     -------

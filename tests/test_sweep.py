@@ -21,7 +21,7 @@ import kvopt
 from kvopt import sweep_file
 from kvopt.cli import main
 from kvopt.cli_types import SPREAD
-from kvopt.errors import KvoptError, MethodError
+from kvopt.errors import Infeasible, KvoptError, MethodError
 from kvopt.fingerprint import fingerprint
 from kvopt.sources.synthetic import drifting
 from kvopt.sweep import tightened
@@ -258,16 +258,24 @@ def test_fingerprints_tell_problems_apart_but_not_words(instance, trace):
 
 
 def _leave(_shared, item, tell):
-    """Work that ends its process at one item."""
+    """Work that ends its process at one item, and cannot be done at another."""
     tell(item)
     if item == 2:
         os._exit(3)
+    if item == 3:
+        raise Infeasible("item", "is 3", "Take 1", tier="hbm", slot=0, shortfall_bytes=7)
     return item
 
 
 def test_a_worker_that_dies_is_an_error_of_one_line():
     with pytest.raises(MethodError, match="processes: a worker process died"):
         run_each(_leave, None, [2], processes=2, on_event=lambda _: None, on_done=lambda _: None)
+
+
+def test_an_error_in_a_worker_comes_back_as_it_was():
+    with pytest.raises(Infeasible, match=r"item: is 3\. Take 1") as caught:
+        run_each(_leave, None, [3, 1], processes=2, on_event=lambda _: None, on_done=lambda _: None)
+    assert (caught.value.tier, caught.value.shortfall_bytes) == ("hbm", 7)
 
 
 # The command.
