@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, model_spec, objective_text, output, platforms, report
-from kvopt.cli_types import AMOUNT, OneLineErrors
+from kvopt import describe, model_spec, objective_text, output, platforms, report, sweep_file
+from kvopt.cli_types import AMOUNT, SPREAD, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
@@ -244,6 +244,68 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
     _print([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("this is the interval so far")
+
+
+@main.command()
+@_instance_options
+@click.option(
+    "--vary",
+    type=SPREAD,
+    required=True,
+    help="N values from A to B, in equal ratios, of hbm_bytes, or of a channel; several channels join by + and are "
+    "equal. As in hbm_bytes=1GB:8GB:10.",
+)
+@click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
+@_time_option
+@_seed_option
+@click.option(
+    "--json",
+    "json_path",
+    type=Path,
+    help="Write the points as JSON whenever one is finished, and take up those that are there; - for standard output.",
+)
+@click.option("--fresh", is_flag=True, help="Overwrite the file of --json instead of taking up its points.")
+@click.option("--plot", "plot_path", type=Path, help="Draw the curve: .png, .pdf or .svg.")
+def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_path) -> None:
+    """The curve of the decode time of TRACE over HBM or bandwidth: certified from below, achieved from above."""
+    _check_outputs(json_path, plot_path=plot_path)
+    name, values = vary
+    done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
+    keep = None if str(json_path) == _STDOUT else lambda sweep: _write_json(sweep.to_json(), json_path)
+    _compile_kernels()
+    with display("sweep") as show:
+        found = kvopt.sweep(
+            instance,
+            name,
+            values,
+            time_limit=time_limit,
+            seed=seed,
+            processes=processes,
+            on_progress=show,
+            on_point=keep,
+            done=done,
+        )
+    _print([*describe.header(instance)[:2], *describe.sweep_lines(found)], found.to_json(), json_path)
+    if plot_path is not None and found.points:
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_sweep", found, part))
+    if found.interrupted:
+        again = "" if json_path is None or str(json_path) == _STDOUT else "; the same command goes on from here"
+        _leave_interrupted(f"these are the points so far{again}")
+
+
+def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):
+    """Points of an earlier run of the same sweep."""
+    if json_path is None or not json_path.exists():
+        return ()
+    return sweep_file.load(
+        json_path,
+        instance,
+        vary,
+        seed=seed,
+        time_limit=time_limit,
+        field="--json",
+        fix="Choose another file, or overwrite this one with --fresh",
+    )
 
 
 @main.group()
