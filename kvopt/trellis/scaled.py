@@ -26,8 +26,8 @@ _LOWEST, _HIGHEST = -320, 128
 _POWER = 2.0 ** np.arange(_LOWEST, _HIGHEST + 1)
 _LOG2E = 1.0 / math.log(2.0)
 _LN2 = math.log(2.0)
-NOTHING = 0.0, -(1 << 40)
-"""Mantissa and exponent of the weight of what cannot be."""
+NOTHING = 0.0, -(1 << 60)
+"""Mantissa and exponent of the weight of what cannot be: below any way's, and with theirs added still in range."""
 
 
 @njit(cache=True, nogil=True, inline="always")
