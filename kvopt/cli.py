@@ -143,7 +143,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     comparison = kvopt.Comparison(instance, bound, ideal, found, seed=seed, interrupted=stopped)
     _print_report(comparison, json_path)
     if placement_path is not None and comparison.best is not None:
-        kvopt.save_placement(comparison.best.placement, placement_path, field="--save-placement")
+        kvopt.save_placement(comparison.best.placement, placement_path, instance, field="--save-placement")
     if stopped:
         _leave_interrupted("this is what was in hand")
 
