@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, model_spec, output, platforms, policies, report
-from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, OneLineErrors
+from kvopt import describe, model_spec, objective_text, output, platforms, policies, report, sweep_file
+from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
@@ -29,11 +29,14 @@ _STDOUT = "-"
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kvopt.__version__, prog_name="kvopt")
 def main() -> None:
-    """Where each block of an LLM's KV cache should sit in memory of two tiers or more, with proof."""
+    """Where each block of an LLM's KV cache should sit in tiered memory, with proof."""
 
 
-def _instance_options(command):
-    """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``."""
+def _instance_options(command, paging: bool = True):
+    """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``.
+
+    Without ``paging`` the instance is that of tokens, and the command gets ``page_tokens`` too.
+    """
 
     @functools.wraps(command)
     def with_instance(
@@ -43,6 +46,7 @@ def _instance_options(command):
         backing_bytes,
         tier_bytes,
         kv_bytes,
+        page_tokens,
         copies,
         moves,
         reads,
@@ -50,6 +54,7 @@ def _instance_options(command):
         initial,
         weight_bytes_per_slot,
         batch,
+        objective,
         **rest,
     ):
         rules = kvopt.Rules(copies, moves, reads, writes)
@@ -60,8 +65,20 @@ def _instance_options(command):
         base, named = _with_capacities(base, hbm_bytes, backing_bytes, tier_bytes)
         if trace is None and base.tiers[0].name not in named:
             base = base.with_capacity(_DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"])
-        instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
-        return command(instance=_begun(instance, initial), **rest)
+        instance = kvopt.Instance(
+            loaded,
+            base,
+            rules,
+            weight_bytes_per_slot=weight_bytes_per_slot,
+            batch=batch,
+            objective=objective_text.parse(objective),
+        )
+        if not paging:
+            if page_tokens is not None and initial != _FREE:
+                raise KvoptError("--initial", "is of tokens, and pages are placed", f"Leave it at {_FREE}")
+            return command(instance=_begun(instance, initial), page_tokens=page_tokens, **rest)
+        paged = instance if page_tokens is None else instance.paged(page_tokens)
+        return command(instance=_begun(paged, initial), **rest)
 
     options = [
         click.argument("trace", required=False, type=Path),
@@ -88,7 +105,13 @@ def _instance_options(command):
             "--kv-bytes-per-token-layer",
             "kv_bytes",
             type=AMOUNT,
-            help="Size of every block. [default: as in the trace]",
+            help="Size of every block, before paging. [default: as in the trace]",
+        ),
+        click.option(
+            "--page-tokens",
+            type=click.IntRange(min=1),
+            metavar="P",
+            help="Place whole pages of P consecutive tokens. [default: the trace's blocks]",
         ),
         click.option("--copies", default="exclusive", show_default=True, help="exclusive or inclusive."),
         click.option("--moves", default="explicit", show_default=True, help="explicit, read-through or free."),
@@ -109,6 +132,12 @@ def _instance_options(command):
             "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
         ),
         click.option("--batch", type=int, default=1, show_default=True, help="Sequences that decode together."),
+        click.option(
+            "--objective",
+            default="latency",
+            show_default=True,
+            help="What placements are to be good at, as in 'latency + 0.3*worst_step' (`kvopt objectives`).",
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
 
@@ -239,7 +268,7 @@ def bound(instance, method, time_limit, json_path) -> None:
 
 
 @main.command()
-@_instance_options
+@functools.partial(_instance_options, paging=False)
 @click.option("--method", default="lru", show_default=True, help="The policy whose time is to be explained.")
 @click.option("--phases", type=click.IntRange(min=1), default=8, show_default=True, help="Parts to tell apart.")
 @click.option(
@@ -248,12 +277,13 @@ def bound(instance, method, time_limit, json_path) -> None:
 @_seed_option
 @_json_option
 @click.option("--plot", "plot_path", type=Path, help="Draw the ladder: .png, .pdf or .svg.")
-def explain(instance, method, phases, time_limit, seed, json_path, plot_path) -> None:
-    """Say which of capacity, migration and foresight costs a policy how much on TRACE."""
+def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, plot_path) -> None:
+    """Say which of capacity, migration, pages and foresight costs a policy how much on TRACE."""
     _check_outputs(json_path, plot_path=plot_path)
     _compile_kernels()
     with display("bound") as show:
-        found = kvopt.explain(instance, method, time_limit=time_limit, seed=seed, phases=phases, on_progress=show)
+        limits = {"time_limit": time_limit, "seed": seed, "phases": phases}
+        found = kvopt.explain(instance, method, page_tokens=page_tokens, on_progress=show, **limits)
     _print(report.explanation(found).split("\n"), found.to_json(), json_path)
     if plot_path is not None:
         output.write_whole("--plot", plot_path, lambda part: _draw("plot_ladder", found, part))
@@ -282,6 +312,68 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
     _print([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("this is the interval so far")
+
+
+@main.command()
+@_instance_options
+@click.option(
+    "--vary",
+    type=SPREAD,
+    required=True,
+    help="N values from A to B, in equal ratios, of hbm_bytes, backing_bytes, or a channel; several channels join by + "
+    "and are equal. As in hbm_bytes=1GB:8GB:10.",
+)
+@click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
+@_time_option
+@_seed_option
+@click.option(
+    "--json",
+    "json_path",
+    type=Path,
+    help="Write the points as JSON whenever one is finished, and take up those that are there; - for standard output.",
+)
+@click.option("--fresh", is_flag=True, help="Overwrite the file of --json instead of taking up its points.")
+@click.option("--plot", "plot_path", type=Path, help="Draw the curve: .png, .pdf or .svg.")
+def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_path) -> None:
+    """The curve of the decode time of TRACE over HBM or bandwidth: certified from below, achieved from above."""
+    _check_outputs(json_path, plot_path=plot_path)
+    name, values = vary
+    done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
+    keep = None if str(json_path) == _STDOUT else lambda sweep: _write_json(sweep.to_json(), json_path)
+    _compile_kernels()
+    with display("sweep") as show:
+        found = kvopt.sweep(
+            instance,
+            name,
+            values,
+            time_limit=time_limit,
+            seed=seed,
+            processes=processes,
+            on_progress=show,
+            on_point=keep,
+            done=done,
+        )
+    _print([*describe.header(instance)[:2], *describe.sweep_lines(found)], found.to_json(), json_path)
+    if plot_path is not None and found.points:
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_sweep", found, part))
+    if found.interrupted:
+        again = "" if json_path is None or str(json_path) == _STDOUT else "; the same command goes on from here"
+        _leave_interrupted(f"these are the points so far{again}")
+
+
+def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):
+    """Points of an earlier run of the same sweep."""
+    if json_path is None or not json_path.exists():
+        return ()
+    return sweep_file.load(
+        json_path,
+        instance,
+        vary,
+        seed=seed,
+        time_limit=time_limit,
+        field="--json",
+        fix="Choose another file, or overwrite this one with --fresh",
+    )
 
 
 @main.group()
@@ -360,6 +452,16 @@ def models_(json_path) -> None:
     presets = [model_spec.ModelSpec.preset(name) for name in model_spec.names()]
     lines = "\n\n".join("\n".join(describe.model_lines(m)) for m in presets).split("\n")
     _print(lines, [describe.model_record(m) for m in presets], json_path)
+
+
+@main.command("objectives")
+@_json_option
+def objectives_(json_path) -> None:
+    """List the objectives that --objective takes, with their parameters."""
+    _check_outputs(json_path)
+    records = [describe.objective_record(name) for name in objective_text.names()]
+    lines = [f"{r['name']}({', '.join(r['parameters'])}): {r['description']}" for r in records]
+    _print(lines, records, json_path)
 
 
 def _trace(path: Path | None) -> kvopt.Trace:

@@ -7,10 +7,17 @@ ideal bandwidth        certified  nothing: all reads at the bandwidth of all cha
 limited capacity       certified  the tiers' capacities and the writes of new blocks, were moving free: often nothing,
                                   since what a slot reads could then be brought in just before it
 moving blocks          certified  moves take bandwidth, so blocks stay and room runs out; nothing beats this rung
+pages of p tokens      certified  whole pages are read and moved for single tokens; only with ``page_tokens``
 best found             achieved   what is left between proof and practice: unproven either way
 clairvoyant policy     achieved   deciding by rule, with the future known
 the method at hand     achieved   not knowing the future (or, of a clairvoyant method, deciding by rule)
 =====================  =========  ==================================================================================
+
+With ``page_tokens`` the rungs below the pages place single tokens, each with the life of its page: it is written, and
+takes room, when the page does (:func:`kvopt.pages.with_lives_of_pages`). They differ from the pages in reads and moves
+alone, so what they certify holds for the pages too; the trace of tokens as it is would not do, since its writes fall in
+other slots. Everything from the rung of the pages on is about the paged instance. What one certified rung costs over
+another is the ratio of two bounds, neither of which need be attained.
 
 The multipliers of the bound say what binds, phase by phase: the price of a channel in a slot is its weight in the
 slot's maximum, the price of a byte of capacity what one more byte would save.
@@ -28,8 +35,11 @@ import numpy as np
 
 from kvopt.errors import MethodError
 from kvopt.instance import Instance, Moves
+from kvopt.pages import with_lives_of_pages
+from kvopt.platform import Platform
 from kvopt.result import Bound, Progress, Result, Role, Termination
 from kvopt.solve import ALIASES, bound, check_arguments, solve
+from kvopt.units import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +49,9 @@ _KNOWS_THE_FUTURE = {"lru": "belady", "static-oldest": "static-hottest"}
 _PHASES = 8
 _SHARE_OF_FREE = 0.25
 _SHARE_OF_BOUND = 0.35
-"""Shares of the time limit for the bound with free moves and for the bound; annealing has the rest."""
+_SHARE_OF_PAGES = 0.15
+"""Shares of the time limit for the bound with free moves, for the bound and for that of pages, of which there are few;
+annealing has the rest."""
 
 OnRungProgress = Callable[[str, Progress], None]
 
@@ -70,6 +82,7 @@ class Explanation:
     Parameters
     ----------
     instance : Instance
+        That of pages, if there are any.
     rungs : tuple of Rung
         From the ideal up. Certified rungs never fall; an achieved one may lie below the one before it, when a
         clairvoyant policy does worse than the method it is to explain.
@@ -188,9 +201,10 @@ def explain(
     time_limit: float | None = 30.0,
     seed: int = 0,
     phases: int = _PHASES,
+    page_tokens: int | None = None,
     on_progress: OnRungProgress | None = None,
 ) -> Explanation:
-    """Say which of capacity, migration, search and foresight costs how much.
+    """Say which of capacity, migration, pages, search and foresight costs how much.
 
     Parameters
     ----------
@@ -198,10 +212,12 @@ def explain(
     method : str
         The policy at hand: the top of the ladder.
     time_limit : float, optional
-        Seconds for the two bounds and annealing together.
+        Seconds for the bounds and annealing together.
     seed : int
     phases : int
         Parts of the decode, of equal length, for which what binds is told.
+    page_tokens : int, optional
+        Tell what placing whole pages of so many tokens costs over placing the instance's tokens one by one.
     on_progress : callable, optional
         Called with the rung's name and its progress.
 
@@ -209,6 +225,8 @@ def explain(
     ------
     MethodError
         For an unknown method, one that is no policy, or a number of phases below 1.
+    TraceError
+        When :meth:`Trace.paged` refuses ``page_tokens``.
     """
     began = time.perf_counter()
     method = _policy(method, time_limit)
@@ -217,22 +235,11 @@ def explain(
     if phases < 1:
         raise MethodError("phases", f"must be at least 1, got {phases}", "Give the number of phases")
 
-    def part(share: float) -> float | None:
-        return None if time_limit is None else share * time_limit
-
-    def progress_of(name: str):
-        return None if on_progress is None else lambda event: on_progress(name, event)
-
-    ideal = bound(instance, method="aggregate")
-    free = replace(instance, rules=replace(instance.rules, moves=Moves.FREE))
-    unmoved = bound(free, time_limit=part(_SHARE_OF_FREE), on_progress=progress_of("limited capacity"))
-    # Prices that hold for free moves hold for paid ones too, so the bound starts no lower than this rung.
-    certified = bound(
-        instance,
-        time_limit=part(_SHARE_OF_BOUND),
-        start=unmoved.certificate,
-        on_progress=progress_of("moving blocks"),
-    )
+    tokens = instance
+    if page_tokens is not None:
+        instance, tokens = instance.paged(page_tokens), _single_tokens(instance, page_tokens)
+    ladder = _certified(tokens, instance, time_limit, on_progress)
+    certified = ladder[-1][1]
     policies = [solve(instance, name) for name in dict.fromkeys([method, _KNOWS_THE_FUTURE.get(method, method)])]
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.05 * time_limit)
     best = solve(
@@ -242,18 +249,59 @@ def explain(
         seed=seed,
         bound=certified,
         start=min(policies, key=lambda r: r.objective),
-        on_progress=progress_of("best found"),
+        on_progress=_named("best found", on_progress),
     )
+    below = "" if page_tokens is None else ", single tokens"
     return Explanation(
         instance=instance,
-        rungs=_ladder(ideal, unmoved, certified, best, policies),
+        rungs=(*_certified_rungs(ladder, below), *_achieved_rungs(best, policies)),
         bound=certified,
         best=best,
         method=policies[0],
         n_phases=phases,
         elapsed_s=time.perf_counter() - began,
-        interrupted=any(r.termination is Termination.INTERRUPTED for r in (unmoved, certified, best)),
+        interrupted=any(r.termination is Termination.INTERRUPTED for r in (best, *(found for _, found in ladder))),
     )
+
+
+def _single_tokens(instance: Instance, page_tokens: int) -> Instance:
+    """The relaxation of the paged instance in which each token of a page goes its own way."""
+    single = replace(instance, trace=with_lives_of_pages(instance.trace, page_tokens))
+    if not instance.rules.read_through:
+        return single
+    # A read page moves for its write alone, with all its tokens, so leaving a tier may cost no token more than a read.
+    return replace(single, platform=_cheap_leaving(instance.platform))
+
+
+def _cheap_leaving(platform: Platform) -> Platform:
+    """The platform on which no channel carries more for a byte that moves out of a tier than for one read from it."""
+    tiers = tuple(
+        replace(tier, move_out={c: min(load, tier.read.get(c, 0.0)) for c, load in tier.move_out.items()})
+        for tier in platform.tiers
+    )
+    return replace(platform, tiers=tiers)
+
+
+def _certified(
+    tokens: Instance, instance: Instance, time_limit: float | None, on_progress: OnRungProgress | None
+) -> list[tuple[str, Bound]]:
+    """(rung, bound) from the ideal up. Each problem is a relaxation of the next, and the last one is the instance."""
+    free = replace(tokens, rules=replace(tokens.rules, moves=Moves.FREE))
+    problems = [("limited capacity", free, _SHARE_OF_FREE), ("moving blocks", tokens, _SHARE_OF_BOUND)]
+    if tokens is not instance:
+        name = f"pages of {count(instance.trace.tokens_per_page or 1, 'token')}"
+        problems.append((name, instance, _SHARE_OF_PAGES))
+    found = [("ideal bandwidth", bound(tokens, method="aggregate"))]
+    for name, problem, share in problems:
+        # Prices prove as much for a problem as for its relaxation, so no bound starts lower than the one before it.
+        start = found[-1][1].certificate if len(found) > 1 else None
+        limit = None if time_limit is None else share * time_limit
+        found.append((name, bound(problem, time_limit=limit, start=start, on_progress=_named(name, on_progress))))
+    return found
+
+
+def _named(name: str, on_progress: OnRungProgress | None):
+    return None if on_progress is None else lambda event: on_progress(name, event)
 
 
 def _policy(method: str, time_limit: float | None) -> str:
@@ -269,17 +317,20 @@ def _policy(method: str, time_limit: float | None) -> str:
     return method
 
 
-def _ladder(ideal: Bound, unmoved: Bound, certified: Bound, best: Result, policies: list[Result]) -> tuple[Rung, ...]:
-    # Each bound holds for every rung above it: where a search was cut short, the lower rung's value is the better.
-    capacity_s = max(unmoved.value, ideal.value)
-    moving_s = max(certified.value, capacity_s)
+def _certified_rungs(ladder: list[tuple[str, Bound]], below: str) -> list[Rung]:
+    """The rungs of the bounds, ``below`` added to the source of all but the last."""
+    rungs, highest = [], 0.0
+    for name, found in ladder:
+        # Each bound holds for every rung above it: where a search was cut short, the lower rung's value is the better.
+        highest = max(found.value, highest)
+        source = f"{found.source}, moves free" if name == "limited capacity" else found.source
+        rungs.append(Rung(name, highest, found.role, source if found is ladder[-1][1] else source + below))
+    return rungs
+
+
+def _achieved_rungs(best: Result, policies: list[Result]) -> list[Rung]:
     method, *twin = policies
-    rungs = [
-        Rung("ideal bandwidth", ideal.value, ideal.role, ideal.source),
-        Rung("limited capacity", capacity_s, unmoved.role, f"{unmoved.source}, moves free"),
-        Rung("moving blocks", moving_s, certified.role, certified.source),
-        Rung("best found", best.objective, Role.ACHIEVED, best.method),
-        *(Rung("deciding by rule", r.objective, Role.ACHIEVED, r.method) for r in twin),
-    ]
+    rungs = [Rung("best found", best.objective, Role.ACHIEVED, best.method)]
+    rungs += [Rung("deciding by rule", r.objective, Role.ACHIEVED, r.method) for r in twin]
     last = "missing foresight" if twin else "deciding by rule"
-    return (*rungs, Rung(last, method.objective, Role.ACHIEVED, method.method))
+    return [*rungs, Rung(last, method.objective, Role.ACHIEVED, method.method)]

@@ -14,7 +14,8 @@ import numpy as np
 from kvopt import feasibility
 from kvopt.errors import InstanceError
 from kvopt.model_spec import ModelSpec
-from kvopt.objective import Objective, Prices, checked_prices, latency
+from kvopt.objective import Objective, Prices, checked_prices, is_custom, latency
+from kvopt.objective_text import spell
 from kvopt.platform import Platform
 from kvopt.residency import states
 from kvopt.trace import PREFILL, Trace
@@ -199,9 +200,14 @@ class Instance:
         return checked_prices(self.objective, self.platform)
 
     @property
+    def custom(self) -> bool:
+        """Whether the objective is a function of the loads, which :attr:`prices` only stand in for."""
+        return is_custom(self.objective)
+
+    @property
     def timed(self) -> bool:
         """Whether the objective is the decode time in seconds."""
-        return self.prices.per_second == 1 and not self.prices.linear and not self.prices.stepwise
+        return not self.custom and self.prices.per_second == 1 and not self.prices.linear and not self.prices.stepwise
 
     @cached_property
     def states(self) -> np.ndarray:
@@ -245,7 +251,7 @@ class Instance:
         ----------
         model, platform : object, name of a preset, or path of a .toml file
         trace : Trace
-            Its lanes are the model's layers, its blocks single tokens.
+            Its lanes are the model's layers, its blocks single tokens; :meth:`paged` makes pages of them afterwards.
         batch : int
             Sequences that decode together.
         kv_bits, weight_bits : number, optional
@@ -310,6 +316,18 @@ class Instance:
         """The same problem with this much of the fastest tier left for the KV cache."""
         return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
 
+    def paged(self, tokens_per_page: int) -> Instance:
+        """The same problem on a machine that places whole pages of so many tokens; see :mod:`kvopt.pages`.
+
+        Raises
+        ------
+        TraceError
+            When :meth:`Trace.paged` refuses the number or the trace.
+        Infeasible
+            When the fastest tier cannot hold a page, or the tiers cannot hold those alive in some slot.
+        """
+        return replace(self, trace=self.trace.paged(tokens_per_page))
+
     def tokens_per_s(self, latency_s: float) -> float:
         """Steps times batch over the decode time."""
         return self.trace.n_steps * self.batch / latency_s
@@ -330,6 +348,7 @@ class Instance:
             "weight_bytes_per_slot": self.weight_bytes_per_slot,
             "batch": self.batch,
             "objective": self.objective.name,
+            "objective_text": spell(self.objective),
         }
 
 

@@ -51,6 +51,8 @@ class Trace:
         What a step yields: "token" in decoding, "request" in a request log.
     provenance : mapping
         How the trace was made; kept in the file.
+    tokens_per_page : int, optional
+        Of a trace that :meth:`paged` made, whose blocks are pages; None where blocks are as recorded.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class Trace:
     name: str = "trace"
     step_unit: str = "token"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    tokens_per_page: int | None = None
 
     def __post_init__(self) -> None:
         for column, dtype in _BLOCK_COLUMNS.items():
@@ -127,10 +130,15 @@ class Trace:
             "peak_live_bytes": int(live.max()),
             "mean_read_bytes_per_slot": float(reads.sum() / self.n_slots),
             "step_unit": self.step_unit,
+            "tokens_per_page": self.tokens_per_page,
         }
 
     def with_size_bytes(self, size_bytes: int) -> Trace:
         """The same accesses with every block of the given size: a published model's bytes per token and layer."""
+        if self.tokens_per_page is not None:
+            raise TraceError(
+                "size_bytes", f"blocks are pages of up to {self.tokens_per_page} tokens", "Set sizes before paging"
+            )
         if not size_bytes > 0:
             raise TraceError(
                 "size_bytes", f"must be greater than 0, got {size_bytes!r}", "Give bytes per token and layer"
@@ -183,6 +191,27 @@ class Trace:
             name=name or self.name,
         )
 
+    def paged(self, tokens_per_page: int) -> Trace:
+        """The trace of a machine that reads and moves whole pages: consecutive tokens of a lane become one block.
+
+        Parameters
+        ----------
+        tokens_per_page : int
+            At least 1, which is the trace itself.
+
+        Raises
+        ------
+        TraceError
+            For a bad number, or a trace whose blocks are no single tokens.
+
+        See Also
+        --------
+        kvopt.pages : which tokens share a page, and what is approximate.
+        """
+        from kvopt.pages import paged
+
+        return paged(self, tokens_per_page)
+
     def save(self, path) -> None:
         """Write the trace as Parquet (see :mod:`kvopt.trace_io` for the schema), whole or not at all."""
         from kvopt.trace_io import save_trace
@@ -212,7 +241,7 @@ class Trace:
         lane, size_bytes, write_step, free_step : int[B]
             As in :class:`Trace`; ``free_step`` defaults to never.
         **metadata
-            ``name``, ``step_unit``, ``provenance``.
+            ``name``, ``step_unit``, ``provenance``, ``tokens_per_page``.
         """
         n_blocks = len(lane)
         block = np.asarray(block, np.int64)
@@ -280,6 +309,10 @@ def _check_blocks(trace: Trace) -> None:
         raise TraceError("n_steps, n_lanes", f"must be at least 1, got {trace.n_steps}, {trace.n_lanes}", "Set them")
     if trace.n_blocks == 0:
         raise TraceError("blocks", "the trace is empty", "A trace needs at least one block")
+    if trace.tokens_per_page is not None and not (type(trace.tokens_per_page) is int and trace.tokens_per_page >= 1):
+        raise TraceError(
+            "tokens_per_page", f"is {trace.tokens_per_page!r}", "Give a whole number of at least 1, or None"
+        )
     for column in _BLOCK_COLUMNS:
         if len(getattr(trace, column)) != trace.n_blocks:
             raise TraceError(column, "has another length than lane", "Give one value a block")

@@ -14,8 +14,8 @@ column          Parquet type  meaning
 ==============  ============  =====================================================================
 
 The file's key-value metadata holds under ``kvopt`` a JSON object with ``schema`` (1), ``n_steps``, ``n_lanes``,
-``name``, ``step_unit`` and ``provenance``. ``free_step`` may be missing (nothing is freed), as may the metadata
-(``n_steps`` and ``n_lanes`` are then the least that hold the data).
+``name``, ``step_unit`` and ``provenance``, and ``tokens_per_page`` where blocks are pages. ``free_step`` may be missing
+(nothing is freed), as may the metadata (``n_steps`` and ``n_lanes`` are then the least that hold the data).
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def _from_table(table, path: Path) -> Trace:
         name=meta.get("name", path.stem),
         step_unit=meta.get("step_unit", "token"),
         provenance=meta.get("provenance", {}),
+        tokens_per_page=meta.get("tokens_per_page"),
     )
 
 
@@ -164,6 +165,7 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         "name": trace.name,
         "step_unit": trace.step_unit,
         "provenance": dict(trace.provenance),
+        **({} if trace.tokens_per_page is None else {"tokens_per_page": trace.tokens_per_page}),
     }
     table = table.replace_schema_metadata({"kvopt": json.dumps(meta)})
     path = Path(path)

@@ -1,16 +1,14 @@
-"""Random tiny instances, and the truth about them by brute force, straight from the definition.
-
-Nothing here uses kvopt.lowering or kvopt.evaluate, so that it can judge both.
-"""
+"""Random tiny instances. What is true about them is in :mod:`tests.truth`."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 from hypothesis import strategies as st
 
 from kvopt import Channel, Instance, Placement, Platform, Rules, Tier, Trace
+from tests.truth import brute_force, combinations_of, reads, slow_latency, slow_objective
+
+__all__ = ["brute_force", "reads", "slow_latency", "slow_objective"]
 
 _MOST_COMBINATIONS = 70_000
 
@@ -23,7 +21,7 @@ def tiny_instance(rng: np.random.Generator) -> Instance:
         n_blocks = int(rng.integers(2, 5))
         trace = _tiny_trace(rng, n_steps, n_lanes, n_blocks)
         instance = _tiny_problem(rng, trace)
-        if _combinations(instance) <= _MOST_COMBINATIONS:
+        if combinations_of(instance) <= _MOST_COMBINATIONS:
             return instance
 
 
@@ -136,146 +134,95 @@ def _drawn_trace(draw, n_steps: int, n_lanes: int, n_blocks: int) -> Trace:
 
 
 def random_placement(instance: Instance, rng: np.random.Generator) -> Placement:
-    """Any residency inside the blocks' lives, feasible or not."""
-    in_fast = rng.random((instance.trace.n_blocks, instance.n_slots)) < rng.choice([0.1, 0.4, 0.7])
+    """Any states inside the blocks' lives, feasible or not."""
+    shape, n_states = (instance.trace.n_blocks, instance.n_slots), len(instance.states)
+    away = rng.random(shape) < rng.choice([0.1, 0.4, 0.7])
     slot = np.arange(instance.n_slots)
     alive = (slot >= instance.birth_slot[:, None]) & (slot < instance.death_slot[:, None])
-    return Placement.from_dense(in_fast & alive)
+    state = rng.integers(0, n_states - 1, shape) if n_states > 2 else 0
+    return Placement.from_states(np.where(away & alive, state, n_states - 1), n_states)
 
 
-def _combinations(instance: Instance) -> float:
-    return 2.0 ** int((instance.death_slot - instance.birth_slot).sum())
+RULES = tuple(
+    Rules(copies, moves, reads_, writes)
+    for copies, reads_, writes in (
+        ("exclusive", "nearest", "through"),
+        ("inclusive", "nearest", "through"),
+        ("inclusive", "balanced", "through"),
+        ("inclusive", "nearest", "back"),
+        ("inclusive", "balanced", "back"),
+    )
+    for moves in ("explicit", "read-through", "free")
+)
+"""All there are."""
 
 
-def reads(instance: Instance) -> np.ndarray:
-    """bool[B, T]: which block is read in which slot."""
-    trace = instance.trace
-    read = np.zeros((trace.n_blocks, trace.n_slots), bool)
-    for i in range(trace.n_blocks):
-        for k in range(trace.run_ptr[i], trace.run_ptr[i + 1]):
-            for n in range(trace.run_start[k], trace.run_stop[k]):
-                read[i, n * trace.n_lanes + trace.lane[i]] = True
-    return read
+def general_instance(
+    rng: np.random.Generator,
+    *,
+    rules: Rules | None = None,
+    n_tiers: int | None = None,
+    given_start: bool | None = None,
+    objective=None,
+) -> Instance:
+    """A tiny instance under any rules, over two or three tiers; what is not given is drawn.
 
-
-def block_loads(instance: Instance, i: int, path: tuple[bool, ...], read: np.ndarray) -> np.ndarray:
-    """float64[T, C]: bytes block i puts on each channel when it is in the fast tier as ``path`` says, slot by slot."""
-    platform, rules, size = instance.platform, instance.rules, float(instance.trace.size_bytes[i])
-    names = {c.name: k for k, c in enumerate(platform.channels)}
-    fast, slow = platform.tiers
-    load = np.zeros((instance.n_slots, len(names)))
-
-    def use(t: int, per_byte) -> None:
-        for channel, share in per_byte.items():
-            load[t, names[channel]] += share * size
-
-    birth = int(instance.birth_slot[i])
-    for j, here in enumerate(path):
-        t = birth + j
-        if j == 0 and instance.trace.write_step[i] >= 0:
-            if here:
-                use(t, fast.write)
-            if rules.inclusive or not here:
-                use(t, slow.write)
-        if read[i, t]:
-            use(t, (fast if here else slow).read)
-        if j + 1 == len(path) or path[j + 1] == here:
-            continue
-        source, target = (slow, fast) if path[j + 1] else (fast, slow)
-        if rules.moves.value == "free" or (rules.inclusive and target is slow):
-            continue
-        use(t, target.write)
-        if not (rules.read_through and read[i, t]):
-            use(t, source.move_out)
-    return load
-
-
-def slow_latency(instance: Instance, placement: Placement) -> float:
-    """Decode time by the definition, block by block and slot by slot."""
-    in_fast, read = placement.to_dense(instance.n_slots), reads(instance)
-    fast = instance.platform.tiers[0]
-    load = np.zeros((instance.n_slots, len(instance.platform.channels)))
-    for k, channel in enumerate(instance.platform.channels):
-        load[:, k] += instance.weight_bytes_per_slot * fast.read.get(channel.name, 0.0)
-    for i in range(instance.trace.n_blocks):
-        path = in_fast[i, instance.birth_slot[i] : instance.death_slot[i]]
-        load += block_loads(instance, i, tuple(bool(z) for z in path), read)
-    rates = np.array([c.bandwidth_bytes_per_s for c in instance.platform.channels])
-    return float((load / rates).max(axis=1).sum())
-
-
-def slow_objective(instance: Instance, placement: Placement) -> float:
-    """The objective by the definition, block by block and slot by slot."""
-    in_fast, read, prices = placement.to_dense(instance.n_slots), reads(instance), instance.prices
-    total = prices.per_second * slow_latency(instance, placement)
-    total += prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots
-    for i in range(instance.trace.n_blocks):
-        path = tuple(bool(z) for z in in_fast[i, instance.birth_slot[i] : instance.death_slot[i]])
-        total += block_price(instance, i, path, read)
-    return float(total)
-
-
-def block_price(instance: Instance, i: int, path: tuple[bool, ...], read: np.ndarray) -> float:
-    """What the objective charges block i by the byte when it is in the fast tier as ``path`` says."""
-    prices, rules, total = instance.prices, instance.rules, 0.0
-    for j, here in enumerate(path):
-        t = int(instance.birth_slot[i]) + j
-        tier = 0 if here else 1
-        both = rules.inclusive and here
-        total += prices.hold[tier] + (prices.hold[1] if both else 0.0)
-        if j == 0 and instance.trace.write_step[i] >= 0:
-            total += prices.write[tier] + (prices.write[1] if both else 0.0)
-        if read[i, t]:
-            total += prices.read[tier]
-        if j + 1 == len(path) or path[j + 1] == here or rules.free_moves:
-            continue
-        if rules.inclusive and here:
-            continue
-        total += prices.write[1 - tier]
-        if not (rules.read_through and read[i, t]):
-            total += prices.move_out[tier]
-    return total * float(instance.trace.size_bytes[i])
-
-
-def brute_force(instance: Instance) -> tuple[float, Placement]:
-    """The optimum and a placement that attains it, by trying every residency of every block.
-
-    Raises
-    ------
-    ValueError
-        When no residency is feasible.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    rules, n_tiers : optional
+    given_start : bool, optional
+        Whether the placement in slot 0 is given.
+    objective : callable, optional
+        (rng, instance) -> Objective; the decode time unless given.
     """
-    trace, read = instance.trace, reads(instance)
-    rates = np.array([c.bandwidth_bytes_per_s for c in instance.platform.channels])
-    base = np.array([instance.platform.tiers[0].read.get(c.name, 0.0) for c in instance.platform.channels])
-    # Every combination so far: its loads in seconds, bytes in the fast tier, and the paths chosen.
-    loads = np.tile(instance.weight_bytes_per_slot * base / rates, (1, instance.n_slots, 1))
-    price = np.array([instance.prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots])
-    held = np.zeros((1, instance.n_slots))
-    chosen: np.ndarray = np.zeros((1, 0), int)
-    for i in range(trace.n_blocks):
-        birth, death = int(instance.birth_slot[i]), int(instance.death_slot[i])
-        paths = list(product((False, True), repeat=death - birth))
-        own = np.array([block_loads(instance, i, path, read) / rates for path in paths])
-        own_held = np.zeros((len(paths), instance.n_slots))
-        own_held[:, birth:death] = np.array(paths) * float(trace.size_bytes[i])
-        loads = (loads[:, None] + own[None]).reshape(-1, *loads.shape[1:])
-        held = (held[:, None] + own_held[None]).reshape(-1, instance.n_slots)
-        own_price = np.array([block_price(instance, i, path, read) for path in paths])
-        price = (price[:, None] + own_price[None]).ravel()
-        pick = np.tile(np.arange(len(paths)), len(chosen))[:, None]
-        chosen = np.hstack([np.repeat(chosen, len(paths), axis=0), pick])
-        fits = (held <= instance.capacity_bytes[0]).all(axis=1)
-        loads, held, chosen, price = loads[fits], held[fits], chosen[fits], price[fits]
-    if not instance.rules.inclusive:
-        fits = (instance.live_bytes - held <= instance.capacity_bytes[1]).all(axis=1)
-        loads, chosen, price = loads[fits], chosen[fits], price[fits]
-    if not len(loads):
-        raise ValueError("no residency is feasible")
-    total = instance.prices.per_second * loads.max(axis=2).sum(axis=1) + price
-    best = int(np.argmin(total))
-    in_fast = np.zeros((trace.n_blocks, instance.n_slots), bool)
-    for i, number in enumerate(chosen[best]):
-        birth, death = int(instance.birth_slot[i]), int(instance.death_slot[i])
-        in_fast[i, birth:death] = list(product((False, True), repeat=death - birth))[number]
-    return float(total[best]), Placement.from_dense(in_fast)
+    rules = RULES[rng.integers(len(RULES))] if rules is None else rules
+    n_tiers = (2 if rules.balanced else int(rng.integers(2, 4))) if n_tiers is None else n_tiers
+    given_start = rng.random() < 0.3 if given_start is None else given_start
+    while True:
+        n_lanes = int(rng.integers(1, 3))
+        n_steps = int(rng.integers(1, 3)) if n_lanes == 2 else int(rng.integers(2, 5))
+        trace = _tiny_trace(rng, n_steps, n_lanes, int(rng.integers(2, 4)))
+        instance = Instance(
+            trace,
+            _random_tiers(rng, trace, n_tiers, rules),
+            rules,
+            weight_bytes_per_slot=float(rng.choice([0.0, 0.0, 2.5])),
+        )
+        if combinations_of(instance) > _MOST_COMBINATIONS:
+            continue
+        try:
+            begun = _begun(instance, rng) if given_start else instance
+            brute_force(begun)
+        except ValueError:
+            continue  # The tiers hold the sum of the blocks, but no split of them.
+        return begun if objective is None else begun.with_objective(objective(rng, begun))
+
+
+def _begun(instance: Instance, rng: np.random.Generator) -> Instance:
+    for _ in range(50):
+        placement = random_placement(instance, rng)
+        if not placement.violations(instance):
+            return instance.with_initial(placement)
+    return instance.with_initial(Placement.backing(instance))
+
+
+def _random_tiers(rng: np.random.Generator, trace: Trace, n_tiers: int, rules: Rules) -> Platform:
+    """A fast bus, links of each direction or of both, and a bus for each slower tier; all rates near 1 byte/s."""
+    largest, total = int(trace.size_bytes.max()), int(trace.size_bytes.sum())
+    capacity = [float(rng.integers(largest, max(total, largest + 1) + 1))]
+    if n_tiers == 3:
+        capacity.append(float(rng.integers(1, total + 1)))
+    shared = not (rules.inclusive and not rules.write_back)
+    tight = shared and rng.random() < 0.3
+    capacity.append(float(max(total - sum(capacity) + largest, largest)) if tight else float("inf"))
+    out = "link" if rng.random() < 0.3 else "out"  # Half-duplex, or a channel a direction.
+    rates = {name: float(rng.uniform(0.3, 3.0)) for name in ("link", "dram", "disk")}
+    tiers = [Tier("fast", capacity[0], {"bus": 1.0}, {"bus": float(rng.choice([1.0, 1.5]))})]
+    for name, room in zip(("dram", "disk")[: n_tiers - 1] if n_tiers == 3 else ("dram",), capacity[1:], strict=True):
+        outward = {name: float(rng.choice([1.0, 0.5])), "link": 1.0}
+        tiers.append(Tier(name, room, {name: 1.0, "link": 1.0}, {name: 1.0, out: 1.0}, move_out=outward))
+    used = ["link", *(["out"] if out == "out" else []), *(t.name for t in tiers[1:])]
+    rates["out"] = float(rng.uniform(0.3, 3.0))
+    channels = (Channel("bus", float(rng.uniform(1.5, 15.0))), *(Channel(name, rates[name]) for name in used))
+    return Platform("random", tuple(tiers), channels)

@@ -185,6 +185,11 @@ def test_a_platform_may_be_a_file(tmp_path):
     done = run(*options)
     assert done.exit_code == 0, done.output
     assert "mine, exclusive copies" in done.output
+    assert "warning" not in done.output
+    path.write_text(path.read_text().replace("480e9", "48e9"))
+    done = run(*options)
+    assert done.exit_code == 0
+    assert f"warning: {path}: tiers 'lpddr': capacity_bytes: the backing tier holds 48.0 GB, less" in done.stderr
     path.write_text(path.read_text().replace("96e9", '"96GB"'))
     done = run(*options)
     assert done.exit_code == 2
@@ -378,6 +383,35 @@ def test_explain_refuses_what_is_no_policy(trace_file):
     done = run("explain", trace_file, "--hbm-bytes", "40k", "--method", "exact")
     assert done.exit_code == 2
     assert done.stderr.startswith("error: method: 'exact' is no policy")
+
+
+def test_pages_reach_every_command_with_rules(trace_file, trace, tmp_path):
+    paged = trace.paged(4)
+    options = ("--hbm-bytes", "40k", "--page-tokens", 4)
+    limit, out = ("--time-limit", 5), tmp_path / "out.json"
+    for command in (
+        ("bound", *limit),
+        ("solve", "--method", "belady", *limit),
+        ("compare", "--methods", "lru", *limit),
+        ("size", "--target-latency-s", "1e-6", *limit),
+        ("explain", *limit),
+    ):
+        done = run(command[0], trace_file, *options, *command[1:], "--json", out)
+        assert done.exit_code == 0, done.output
+        assert f"{paged.n_blocks} pages of 4 tokens" in done.stdout
+        made = json.loads(out.read_text())["instance"]["trace"]
+        assert (made["tokens_per_page"], made["n_blocks"]) == (4, paged.n_blocks)
+    assert re.search(r"pages of 4 tokens +certified +dual\n", done.stdout)
+    done = run("export", trace_file, *options, "-o", tmp_path / "model.lp", "--sub")
+    assert done.exit_code == 0, done.output
+    assert "pages of 4 tokens" in done.stdout
+
+
+def test_pages_are_made_of_tokens_only(trace_file, trace, tmp_path):
+    assert_refused(run("bound", trace_file, "--page-tokens", 0), "--page-tokens")
+    trace.paged(4).save(tmp_path / "pages.parquet")
+    assert_refused(run("bound", tmp_path / "pages.parquet", "--page-tokens", 4), "tokens_per_page")
+    assert "pages of up to 4 tokens" in run("trace", "info", tmp_path / "pages.parquet").stdout
 
 
 def test_export_writes_the_model(trace_file, tmp_path):

@@ -38,7 +38,7 @@ def frame(trace: Trace) -> pd.DataFrame:
 
 
 def same(one: Trace, other: Trace) -> bool:
-    scalars = ("n_steps", "n_lanes", "name", "step_unit", "provenance")
+    scalars = ("n_steps", "n_lanes", "name", "step_unit", "provenance", "tokens_per_page")
     return all(getattr(one, n) == getattr(other, n) for n in scalars) and all(
         np.array_equal(getattr(one, n), getattr(other, n)) and getattr(one, n).dtype == getattr(other, n).dtype
         for n in COLUMNS
@@ -153,6 +153,8 @@ def test_lane_outside_the_metadata(trace, tmp_path):
         ({"schema": 1, "n_steps": 4, "n_lanes": "2"}, "n_lanes: is '2'"),
         ({"schema": 1, "n_steps": True, "n_lanes": 2}, "n_steps: is True"),
         ({"schema": 1, "n_steps": 2, "n_lanes": 2}, "free_step"),
+        ({"schema": 1, "n_steps": 4, "n_lanes": 2, "tokens_per_page": 0}, "tokens_per_page: is 0"),
+        ({"schema": 1, "n_steps": 4, "n_lanes": 2, "tokens_per_page": "16"}, "tokens_per_page: is '16'"),
     ],
 )
 def test_bad_metadata_is_named(trace, tmp_path, meta, words):
