@@ -38,6 +38,24 @@ class Amount(click.ParamType):
 AMOUNT = Amount()
 
 
+class NamedAmount(click.ParamType):
+    """A name and an amount, as in dram=24GB."""
+
+    name = "name=number"
+
+    def convert(self, value, param, ctx) -> tuple[str, float]:
+        """(name, number)."""
+        if not isinstance(value, str):
+            return value
+        name, equals, amount = value.rpartition("=")
+        if not (equals and name.strip()):
+            self.fail(f"{value!r} names no tier. Write it like dram=24GB", param, ctx)
+        return name.strip(), AMOUNT.convert(amount, param, ctx)
+
+
+NAMED_AMOUNT = NamedAmount()
+
+
 class Spread(click.ParamType):
     """``PARAM=A:B:N``: a name, and N values from A to B, both included, each as many times the one before it."""
 

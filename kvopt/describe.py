@@ -28,20 +28,27 @@ def header(instance: Instance) -> list[str]:
     trace, rules = instance.trace, instance.rules
     fast = instance.platform.tiers[0].name
     room, peak = instance.capacity_bytes[0], float(instance.live_bytes.max())
+    several = "both" if len(instance.platform.tiers) == 2 else "all"
     alive = f"the {bytes_text(peak)} alive at the peak"
     lines = [
         f"trace     {size_text(instance)}",
         f"platform  {instance.platform.name}, {rules.copies.value} copies, {rules.moves.value} moves"
+        + (", balanced reads" if rules.balanced else "")
+        + (", written back" if rules.write_back else "")
+        + ("" if instance.initial is None else ", from a given start")
         + (f", batch {instance.batch}" if instance.batch > 1 else ""),
         f"{fast:<9} {bytes_text(room)} for the KV cache, {percent(room / peak) if room < peak else 'all'} of {alive}",
     ]
+    for tier, capacity in zip(instance.platform.tiers[1:-1], instance.capacity_bytes[1:-1], strict=True):
+        share = percent(capacity / peak) if capacity < peak else "all"
+        lines.append(f"{tier.name:<9} {bytes_text(capacity)}, {share} of what is alive at the peak")
     if not instance.timed:
         lines.append(f"objective {instance.objective.name} [{instance.objective.unit}]")
     if instance.weight_bytes_per_slot:
         lines.append(f"weights   {bytes_text(instance.weight_bytes_per_slot)} read in every slot of {trace.n_slots:,}")
     if room >= peak:
         lines.append(
-            f"note      everything fits in {fast}: placement is moot but for using both tiers' bandwidth at once; "
+            f"note      everything fits in {fast}: placement is moot but for using {several} tiers' bandwidth at once; "
             f"less than {bytes_text(peak)} makes it matter"
         )
     return lines

@@ -330,7 +330,9 @@ def _crop(ax: Axes, per_step: np.ndarray, unit: str) -> None:
 
 
 def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, ax: Axes | None = None) -> Axes:
-    """Bytes in the fast tier against its capacity and all that is alive.
+    """Bytes in the fastest tier against its capacity and all that is alive.
+
+    Where there are more than two tiers, those between are stacked on it.
 
     Parameters
     ----------
@@ -345,13 +347,19 @@ def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, 
     ax = ax or _new_axes((8.0, 3.4))
     found = _evaluation(instance, placed)
     lanes = instance.trace.n_lanes
-    step, per_step = _binned(instance, np.vstack([instance.live_bytes, found.fast_bytes]) / lanes)
+    step, per_step = _binned(instance, np.vstack([instance.live_bytes, found.held_bytes[:-1]]) / lanes)
     size, unit = bytes_unit(float(per_step.max()))
-    tier, capacity = instance.platform.tiers[0].name, instance.capacity_bytes[0]
     ax.plot(step, per_step[0] / size, color=_GREY, linewidth=1.4, label="alive")
-    ax.fill_between(step, per_step[1] / size, color=_BLUE, alpha=0.35, linewidth=0, label=f"in {tier}")
-    if capacity <= 1.5 * per_step.max():
-        ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
+    below = np.zeros(per_step.shape[1])
+    for k, held in enumerate(per_step[1:]):
+        tier, capacity = instance.platform.tiers[k].name, instance.capacity_bytes[k]
+        colour = _LINES[k % 6]
+        ax.fill_between(
+            step, below / size, (below + held) / size, color=colour, alpha=0.35, linewidth=0, label=f"in {tier}"
+        )
+        below = below + held
+        if k == 0 and capacity <= 1.5 * per_step.max():
+            ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
     _step_axis(ax, step)
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"KV cache [{unit}]")

@@ -229,7 +229,7 @@ def sweep(
     instance : Instance
         What it has of ``vary`` itself does not matter.
     vary : str
-        "hbm_bytes", or a channel, or several joined by "+" that get the same bandwidth.
+        "hbm_bytes", "backing_bytes", or a channel, or several joined by "+" that get the same bandwidth.
     values : iterable of float
         Bytes, cut to whole ones, or bytes per second. In any order; equal ones count once.
     time_limit : float, optional
