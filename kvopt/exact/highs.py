@@ -109,14 +109,13 @@ def minimise(
         Relative gap at which HiGHS stops and says optimal. 0, unlike HiGHS's own 1e-4, means what it says.
     seed : int
     start : float64[n], optional
-        A feasible solution.
+        A feasible solution; where it is nan, HiGHS completes it.
     """
     highs = _highs(program, time_limit_s, seed, integer=True)
     _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
     if start is not None:
-        solution = highspy.HighsSolution()
-        solution.col_value = start.tolist()
-        highs.setSolution(solution)
+        known = np.flatnonzero(np.isfinite(start)).astype(np.int32)
+        highs.setSolution(len(known), known, start[known])
     _run(highs, watch)
     termination, info = _termination(highs), highs.getInfo()
     return Outcome(
@@ -191,7 +190,7 @@ def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: 
     )
     n_rows, n_columns = program.matrix.shape
     kind = np.zeros(n_columns, np.int32)
-    kind[: program.n_binary * integer] = int(highspy.HighsVarType.kInteger)
+    kind[program.integer & integer] = int(highspy.HighsVarType.kInteger)
     highs.passModel(
         n_columns,
         n_rows,

@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
 
+from kvopt.objective import LATE, Prices, tail_steps
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What an objective makes of single steps: the variables eta, excess and late of the model's page.
+
+    Parameters
+    ----------
+    n_lanes : int
+        Slots in a step.
+    tails : tuple of (float, float)
+        (cost of a time unit, how many of the longest steps it is the mean of).
+    deadlines : tuple of (float, float)
+        (cost of a late step, time units from which on it is late).
+    """
+
+    n_lanes: int = 1
+    tails: tuple[tuple[float, float], ...] = ()
+    deadlines: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def of(cls, prices: Prices, n_steps: int, n_lanes: int, time_unit_s: float, cost_unit: float) -> Steps:
+        """In the program's units; what costs nothing is left out."""
+        tails = [(w * time_unit_s / cost_unit, tail_steps(n_steps, share)) for w, share in prices.tails if w > 0]
+        late = [(w / cost_unit, seconds * (1 + LATE) / time_unit_s) for w, seconds in prices.deadlines if w > 0]
+        return cls(n_lanes, tuple(tails), tuple(late))
+
+    def n_columns(self, n_steps: int) -> int:
+        """Of eta, excess and late."""
+        return len(self.tails) * (1 + n_steps) + len(self.deadlines) * n_steps
+
+    def complete(self, slot_times: np.ndarray) -> np.ndarray:
+        """float64: eta, excess and late at their best.
+
+        Parameters
+        ----------
+        slot_times : float64[T]
+        """
+        length = slot_times.reshape(-1, self.n_lanes).sum(axis=1)
+        longest = np.sort(length)[::-1]
+        # Whole steps of a tail that count in full lie above it; the next one, in part or not at all, is the threshold.
+        eta = np.array([longest[int(np.ceil(count)) - 1] for _, count in self.tails])
+        excess = [np.maximum(length - at, 0.0) for at in eta]
+        late = [(length > deadline).astype(float) for _, deadline in self.deadlines]
+        return np.concatenate([eta, *excess, *late])
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """min cost'x + offset subject to row_lower <= A x <= row_upper, lower <= x <= upper, the first columns binary.
+    """min cost'x + offset subject to row_lower <= A x <= row_upper, lower <= x <= upper, some columns integer.
 
-    Rows come in the order in which :mod:`kvopt.models.placement` declares its constraints; the last C * T are
-    ``slot_time``, channel by channel.
+    Columns and rows come in the order in which :mod:`kvopt.models.placement` declares them.
 
     Parameters
     ----------
@@ -21,11 +67,19 @@ class Program:
     matrix : scipy.sparse.csc_array, shape (m, n)
         Row indices ascending in each column.
     row_lower, row_upper : float64[m]
-    n_binary, n_slots, n_channels : int
+    integer : bool[n]
+    slot_column : int
+        The first of the ``n_slots`` columns L; z, m and r are before it, what completes them after it.
+    slot_row : int
+        The first of the rows ``slot_time``, channel by channel.
+    n_slots, n_channels : int
     unit : float
         What a unit of the cost is in the objective's own unit: seconds, for the decode time.
+    time_unit_s : float
+        Seconds in a unit of the columns L.
     offset : float
         Added to cost'x.
+    steps : Steps
     """
 
     cost: np.ndarray
@@ -34,22 +88,31 @@ class Program:
     matrix: sparse.csc_array
     row_lower: np.ndarray
     row_upper: np.ndarray
-    n_binary: int
+    integer: np.ndarray
+    slot_column: int
+    slot_row: int
     n_slots: int
     n_channels: int
     unit: float
+    time_unit_s: float
     offset: float = 0.0
+    steps: Steps = field(default_factory=Steps)
 
     def complete(self, decisions: np.ndarray) -> np.ndarray:
-        """float64[n]: the decisions with the least slot times they allow.
+        """float64[n]: the decisions with the least times they allow, and what steps are at those times.
+
+        Columns that a user's own objective has added are nan: only it knows them.
 
         Parameters
         ----------
-        decisions : float64[n]
-            With slot times of 0.
+        decisions : float64[slot_column]
         """
-        slot_time = slice(len(self.row_upper) - self.n_channels * self.n_slots, None)
-        load = (self.matrix @ decisions)[slot_time] - self.row_upper[slot_time]
-        values = decisions.copy()
-        values[len(values) - self.n_slots :] = load.reshape(self.n_channels, self.n_slots).max(axis=0)
-        return values
+        rows = slice(self.slot_row, self.slot_row + self.n_channels * self.n_slots)
+        load = (self.matrix[:, : self.slot_column] @ decisions)[rows] - self.row_upper[rows]
+        slot_times = np.maximum(load.reshape(self.n_channels, self.n_slots).max(axis=0), 0.0)
+        known = np.concatenate([decisions, slot_times, self.steps.complete(slot_times)])
+        return np.concatenate([known, np.full(len(self.cost) - len(known), np.nan)])
+
+    def value(self, values: np.ndarray) -> float:
+        """A solution's cost in the objective's own unit."""
+        return float((self.cost @ values + self.offset) * self.unit)

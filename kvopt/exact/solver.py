@@ -6,6 +6,7 @@ import time
 from enum import Enum
 
 from kvopt.errors import MethodError
+from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
 from kvopt.exact.highs import LpSolver
 from kvopt.exact.layout import Layout, column_count
@@ -13,6 +14,7 @@ from kvopt.exact.program import Program
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
 from kvopt.lowering import lower
+from kvopt.objective import accepts
 from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Role, Termination
 
@@ -21,6 +23,8 @@ PYOMO_COLUMNS = 5_000
 
 _PROVED_GAP = 1e-7
 """Between the time achieved and HiGHS's bound: a relative gap that is tolerance, not doubt."""
+_AGREEMENT = 1e-6
+"""Between what a user's expression and its of_loads make of a placement, relative: HiGHS's tolerances, and rounding."""
 
 
 class Backend(Enum):
@@ -70,7 +74,8 @@ def solve_exact(
     Raises
     ------
     MethodError
-        For a start that is infeasible, a gap below 0 or an unknown backend.
+        For a start that is infeasible, a gap below 0 or an unknown backend; for an objective that is a function of the
+        loads without a linear ``expression``, or with one that disagrees with it.
     """
     began = time.perf_counter()
     backend = choose_backend(backend, instance)
@@ -80,7 +85,7 @@ def solve_exact(
     tracker = Tracker(instance, layout, program.unit, began, on_progress)
     values = None
     if start is not None:
-        values = program.complete(layout.decisions(start))
+        values = program.complete(layout.decisions(start, evaluate(instance, start).read_bytes))
         tracker.consider(start, "start")
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     outcome = highs.minimise(program, tracker, time_limit_s=left_s, gap=gap, seed=seed, start=values)
@@ -93,6 +98,8 @@ def solve_exact(
     tracker.conclude(f"{outcome.nodes} nodes, {outcome.status}")
     if tracker.error is not None:
         raise tracker.error
+    if instance.custom:
+        _check_expression(instance, layout, program, outcome, gap)
     return _result(instance, tracker, _termination(outcome, tracker), seed, details)
 
 
@@ -120,7 +127,7 @@ def lp_bound(
     """
     began = time.perf_counter()
     solver = _enum(LpSolver, solver, "solver")
-    layout, program = _build(instance, Backend.ARRAYS)
+    layout, program = _build(instance, choose_backend(None, instance))
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     tracker = Tracker(instance, layout, program.unit, began, None)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
@@ -144,12 +151,36 @@ def _enum(kind: type[Enum], value: Enum | str, option: str) -> Enum:
         raise MethodError(option, f"{value!r} is not known", f"Choose one of: {choices}") from None
 
 
-def choose_backend(backend: Backend | str, instance: Instance) -> Backend:
-    """ARRAYS or PYOMO."""
-    backend = _enum(Backend, backend, "backend")
-    if backend is not Backend.AUTO:
-        return backend
+def choose_backend(backend: Backend | str | None, instance: Instance) -> Backend:
+    """ARRAYS or PYOMO; None for arrays wherever they are able to.
+
+    Raises
+    ------
+    MethodError
+        For an unknown backend, or an objective that the backend, or neither, can hold.
+    """
+    chosen = Backend.ARRAYS if backend is None else _enum(Backend, backend, "backend")
+    if instance.custom:
+        return _of_own_objective(instance, Backend.AUTO if backend is None else chosen)
+    if chosen is not Backend.AUTO:
+        return chosen
     return Backend.PYOMO if column_count(instance) <= PYOMO_COLUMNS else Backend.ARRAYS
+
+
+def _of_own_objective(instance: Instance, backend: Backend) -> Backend:
+    """PYOMO, after refusing what cannot be built."""
+    reason = accepts(instance.objective, instance)["exact"]
+    if reason is not None:
+        raise MethodError(
+            f"exact of objective {instance.objective.name!r}", reason, "kvopt.accepts says which engines take it"
+        )
+    if backend is Backend.ARRAYS:
+        raise MethodError(
+            "backend",
+            f"'arrays' cannot hold objective {instance.objective.name!r}: its expression is over the Pyomo model",
+            "Choose 'pyomo' or 'auto'",
+        )
+    return Backend.PYOMO
 
 
 def _check(instance: Instance, gap: float, start: Placement | None) -> None:
@@ -170,11 +201,39 @@ def _build(instance: Instance, backend: Backend) -> tuple[Layout, Program]:
     return layout, pyomo_driver.build(instance)
 
 
+def _check_expression(instance: Instance, layout: Layout, program: Program, outcome: highs.Outcome, gap: float) -> None:
+    """Refuse an expression that does not count what the objective's ``of_loads`` does.
+
+    No point of the model may cost less than its placement is judged at; the optimum must cost just that.
+    """
+    if "unbounded" in outcome.status.lower():
+        raise MethodError(
+            f"objective {instance.objective.name!r} expression",
+            "is unbounded below, or its constraints exclude every placement",
+            "Bound the variables it adds",
+        )
+    if outcome.values is None:
+        return
+    placement = layout.placement(outcome.values)
+    if placement.violations(instance, most=1):
+        return
+    judged, claimed = evaluate(instance, placement).objective, program.value(outcome.values)
+    slack = _AGREEMENT * max(abs(judged), abs(claimed))
+    optimal = outcome.termination is Termination.OPTIMAL and gap == 0
+    if claimed < judged - slack or (optimal and claimed > judged + slack):
+        raise MethodError(
+            f"objective {instance.objective.name!r}",
+            f"expression and of_loads disagree: HiGHS minimised {claimed!r}, of_loads makes {judged!r} of the same "
+            "placement",
+            "Count the same in both, in the same unit; the model's L are in units of time_unit_s, step_s in seconds",
+        )
+
+
 def _termination(outcome: highs.Outcome, tracker: Tracker) -> Termination:
     """HiGHS also says optimal when it stops at the gap it was given: what counts is the time achieved."""
     if outcome.termination is not Termination.OPTIMAL:
         return outcome.termination
-    proved = tracker.objective - tracker.bound_value <= _PROVED_GAP * tracker.objective
+    proved = tracker.objective - tracker.bound_value <= _PROVED_GAP * abs(tracker.objective)
     return Termination.OPTIMAL if proved else Termination.FINISHED
 
 

@@ -15,6 +15,7 @@ from kvopt.exact.layout import Layout
 from kvopt.exact.program import Program
 from kvopt.lowering import lower
 from kvopt.result import Certificate
+from tests.exact import general
 from tests.instances import random_placement, tiny_instance
 
 CHUNKS, PER_CHUNK = 12, 25
@@ -36,12 +37,13 @@ def assert_same(one: Program, other: Program, what: object) -> None:
     np.testing.assert_array_equal(one.matrix.indptr, other.matrix.indptr, err_msg=f"{what}")
     np.testing.assert_array_equal(one.matrix.indices, other.matrix.indices, err_msg=f"{what}")
     np.testing.assert_allclose(one.matrix.data, other.matrix.data, rtol=1e-12, err_msg=f"{what}")
-    for field in ("cost", "lower", "upper", "row_lower", "row_upper"):
+    for field in ("cost", "lower", "upper", "row_lower", "row_upper", "integer", "offset"):
         mine, theirs = getattr(one, field), getattr(other, field)
         np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-14, err_msg=f"{what}: {field}")
-    for field in ("n_binary", "n_slots", "n_channels"):
+    for field in ("slot_column", "slot_row", "n_slots", "n_channels"):
         assert getattr(one, field) == getattr(other, field), what
-    assert one.unit == pytest.approx(other.unit, rel=1e-12), what
+    for field in ("unit", "time_unit_s"):
+        assert getattr(one, field) == pytest.approx(getattr(other, field), rel=1e-12), what
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -49,6 +51,15 @@ def test_same_program(chunk):
     for seed in seeds(chunk):
         instance = tiny_instance(np.random.default_rng(seed))
         assert_same(by_arrays(instance)[1], pyomo_driver.build(instance), f"seed {seed}")
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_same_program_under_every_rule_and_objective(chunk):
+    for seed in seeds(chunk):
+        instance = general.instance(seed)
+        _, program = by_arrays(instance)
+        assert_same(program, pyomo_driver.build(instance), f"seed {seed}")
+        assert column_count(instance) == len(program.cost), f"seed {seed}"
 
 
 @pytest.mark.parametrize("copies", ["exclusive", "inclusive"])
@@ -71,19 +82,28 @@ def test_same_program_when_reads_of_both_tiers_cancel(copies, moves):
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_columns_of_a_placement(chunk):
-    """Its columns cost what the evaluator says, keep every row but capacity, and lead back to it."""
+    """Its columns cost what the evaluator says, keep all rows but those it violates, and lead back to it."""
     for seed in seeds(chunk):
         rng = np.random.default_rng(seed)
-        instance = tiny_instance(rng)
-        placement = random_placement(instance, rng)
-        layout, program = by_arrays(instance)
-        values = program.complete(layout.decisions(placement))
-        assert layout.placement(values) == placement, f"seed {seed}"
-        latency_s = kvopt.evaluate(instance, placement).latency_s
-        assert program.cost @ values * program.unit == pytest.approx(latency_s, rel=1e-12), f"seed {seed}"
-        activity = program.matrix @ values
-        kept = (activity >= program.row_lower - 1e-12) & (activity <= program.row_upper + 1e-12)
-        assert kept.all() == (not placement.violations(instance)), f"seed {seed}"
+        assert_columns_of(tiny_instance(rng), rng, f"seed {seed}")
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_columns_of_a_placement_under_every_rule_and_objective(chunk):
+    for seed in seeds(chunk):
+        assert_columns_of(general.instance(seed), np.random.default_rng(seed), f"seed {seed}")
+
+
+def assert_columns_of(instance: kvopt.Instance, rng: np.random.Generator, what: str) -> None:
+    placement = random_placement(instance, rng)
+    layout, program = by_arrays(instance)
+    evaluation = kvopt.evaluate(instance, placement)
+    values = program.complete(layout.decisions(placement, evaluation.read_bytes))
+    assert layout.placement(values) == placement, what
+    assert program.value(values) == pytest.approx(evaluation.objective, rel=1e-12), what
+    activity = program.matrix @ values
+    kept = (activity >= program.row_lower - 1e-12) & (activity <= program.row_upper + 1e-12)
+    assert kept.all() == (not placement.violations(instance)), what
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))

@@ -15,8 +15,9 @@ import pytest
 import kvopt
 from kvopt.errors import KvoptError, MethodError
 from kvopt.exact import Backend, column_count, export, export_model, highs, solve_exact
-from tests.instances import brute_force, tiny_instance
-from tests.models.test_placement import two_blocks
+from tests.exact import general
+from tests.instances import RULES, brute_force, tiny_instance
+from tests.models.test_placement import SPECIAL, special, two_blocks
 
 GOLDEN = Path(__file__).parent / "golden"
 BACKENDS = ("arrays", "pyomo")
@@ -86,6 +87,25 @@ def test_read_back_and_solved(copies, moves, kind, tmp_path):
         assert names[0] == names[1], f"seed {seed}"
 
 
+@pytest.mark.parametrize("kind", ["lp", "mps"])
+def test_read_back_and_solved_under_every_rule_and_objective(kind, tmp_path):
+    for seed in range(general.KINDS * len(RULES)):
+        instance = general.instance(seed)
+        best, _ = brute_force(instance)
+        names = []
+        for backend in BACKENDS:
+            made = export_model(instance, tmp_path / f"{backend}.{kind}", backend=backend)
+            solver = read(made.path)
+            assert (solver.getNumCol(), solver.getNumRow()) == (made.columns, made.rows), f"seed {seed}"
+            assert (solver.getNumNz(), integers(solver)) == (made.nonzeros, made.integers), f"seed {seed}"
+            found = (set(solver.getLp().col_names_), set(map(plain, solver.getLp().row_names_)))
+            names.append([{name for name in of if "ONE_VAR_CONSTANT" not in name} for of in found])
+            solver.run()
+            found = solver.getObjectiveValue() * made.unit
+            assert found == pytest.approx(best, rel=1e-7, abs=1e-12), f"seed {seed}"
+        assert names[0] == names[1], f"seed {seed}"
+
+
 def by_name(path: Path) -> dict[tuple[str, str], float]:
     """Every coefficient under the names of its row and column, rows bounded from below turned round."""
     lp = read(path).getLp()
@@ -118,6 +138,13 @@ def test_the_files_of_both_back_ends_agree_to_the_digits_that_are_printed(kind, 
 def test_text(copies, moves, backend, tmp_path):
     made = export_model(two_blocks(copies, moves), tmp_path / "model.lp", backend=backend)
     assert made.path.read_text() == (GOLDEN / f"{copies}_{moves}_{backend}.lp").read_text()
+
+
+@pytest.mark.parametrize("case", SPECIAL)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_text_of_special_rules_and_objectives(case, backend, tmp_path):
+    made = export_model(special(case), tmp_path / "model.lp", backend=backend)
+    assert made.path.read_text() == (GOLDEN / f"{case}_{backend}.lp").read_text()
 
 
 def test_a_column_that_occurs_nowhere_is_in_no_file(tmp_path):
@@ -211,7 +238,7 @@ def test_a_full_disk_is_told_of(tmp_path):
     """HiGHS itself says nothing."""
     code = f"""
 import resource, numpy as np, kvopt
-from tests.models.test_placement import two_blocks
+from tests.models.test_placement import SPECIAL, special, two_blocks
 instance = two_blocks("exclusive", "explicit")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 kvopt.export_model(instance, {str(tmp_path / "model.lp")!r})

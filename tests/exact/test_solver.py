@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from kvopt.exact.solver import PYOMO_COLUMNS
 from kvopt.exact.tracker import Tracker
 from kvopt.lowering import lower
 from kvopt.result import Role, SolutionStatus, Termination
+from tests.exact import general
 from tests.instances import brute_force, instances, tiny_instance
 
 CHUNKS, PER_CHUNK = 20, 20
@@ -33,6 +35,37 @@ def test_finds_the_optimum(chunk, backend):
         assert result.objective == pytest.approx(best, rel=1e-9, abs=0), f"seed {seed}"
         assert result.bound.value_s == pytest.approx(best, rel=1e-7, abs=0), f"seed {seed}"
         assert kvopt.evaluate(instance, result.placement).latency_s == result.objective, f"seed {seed}"
+
+
+@pytest.mark.parametrize("chunk", range(15))
+def test_finds_the_optimum_under_every_rule_and_objective(chunk):
+    """Also when it is given an optimum to start from, which is then what HiGHS has."""
+    for seed in range(chunk * 9, (chunk + 1) * 9):
+        instance = general.instance(seed)
+        best, placement = brute_force(instance)
+        result = solve_exact(instance, backend=Backend.ARRAYS, start=placement if seed % 2 else None)
+        assert result.termination is Termination.OPTIMAL, f"seed {seed}"
+        assert result.objective == pytest.approx(best, rel=1e-9, abs=1e-12), f"seed {seed}"
+        assert result.bound.value == pytest.approx(best, rel=1e-7, abs=1e-12), f"seed {seed}"
+        assert lp_bound(instance).value <= best * (1 + 1e-9), f"seed {seed}"
+
+
+@pytest.mark.parametrize("chunk", range(15))
+def test_highs_takes_a_start_under_every_rule_and_objective(chunk):
+    """Content with any gap, it stops at what it was given: a start is completed without breaking a row."""
+    for seed in range(chunk * 9, (chunk + 1) * 9):
+        instance = general.instance(seed)
+        best, placement = brute_force(instance)
+        result = solve_exact(instance, backend=Backend.ARRAYS, start=placement, gap=math.inf)
+        assert result.objective == pytest.approx(best, rel=1e-9, abs=1e-12), f"seed {seed}"
+        low = lower(instance)
+        layout = Layout(low)
+        program = arrays.build(low, layout)
+        values = program.complete(layout.decisions(placement, kvopt.evaluate(instance, placement).read_bytes))
+        outcome = highs.minimise(
+            program, Tracker(instance, layout, program.unit, 0.0, None), gap=math.inf, start=values
+        )
+        assert program.value(outcome.values) == pytest.approx(best, rel=1e-7, abs=1e-12), f"seed {seed}"
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -239,6 +272,24 @@ def test_refuses_an_infeasible_start(hard):
     everything = kvopt.Placement.from_intervals(len(life), life, hard.birth_slot, hard.death_slot)
     with pytest.raises(MethodError, match="start: is infeasible"):
         solve_exact(hard, start=everything)
+
+
+def test_refuses_a_start_that_is_not_where_the_blocks_are_given_to_begin(hard):
+    backing = kvopt.Placement.backing(hard)
+    begun = hard.with_initial(kvopt.solve(hard, "static-oldest").placement)
+    with pytest.raises(MethodError, match="start: is infeasible: slot 0: tier 'lpddr' is not where block"):
+        solve_exact(begun, start=backing)
+
+
+@pytest.mark.parametrize("backend", [Backend.ARRAYS, Backend.PYOMO])
+def test_a_given_start_that_leaves_no_room_for_a_new_block_is_infeasible(backend):
+    trace = kvopt.Trace.from_accesses(
+        [0, 1], [0, 1], n_steps=2, n_lanes=1, lane=[0, 0, 0], size_bytes=[3, 4, 5], write_step=[-1, -1, 0]
+    )
+    free = kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(7.0).with_capacity(6.0, tier=1))
+    begun = replace(free, initial=np.array([0, 1, 0]))
+    assert solve_exact(free, backend=backend).termination is Termination.OPTIMAL
+    assert solve_exact(begun, backend=backend).termination is Termination.INFEASIBLE
 
 
 def test_relaxation_refuses_an_unknown_solver(hard):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 import kvopt
 from kvopt.exact import lp_bound
 from kvopt.models import placement
-from tests.instances import brute_force, tiny_instance
+from tests.instances import RULES, brute_force, general_instance, tiny_instance
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -35,6 +36,38 @@ def two_blocks(copies: str, moves: str) -> kvopt.Instance:
         tuple(kvopt.Channel(*c) for c in (("bus", 8.0), ("in", 2.0), ("out", 4.0), ("dram", 1.0))),
     )
     return kvopt.Instance(trace, platform, kvopt.Rules(copies, moves), weight_bytes_per_slot=4.0)
+
+
+def three_tiers() -> kvopt.Platform:
+    """The platform of :func:`two_blocks` with a disk below it, which loads its own channel and the dram's."""
+    below = kvopt.Tier("disk", 100.0, {"dram": 1.0, "disk": 1.0}, {"disk": 2.0})
+    upper = two_blocks("exclusive", "explicit").platform.with_capacity(3.0, tier=1)
+    return replace(upper, tiers=(*upper.tiers, below), channels=(*upper.channels, kvopt.Channel("disk", 0.5)))
+
+
+def special(case: str) -> kvopt.Instance:
+    """The two blocks under a rule or an objective that brings rows of its own."""
+    exclusive, inclusive = (two_blocks(copies, "explicit") for copies in ("exclusive", "inclusive"))
+    return {
+        "write-back": lambda: replace(inclusive, rules=kvopt.Rules("inclusive", writes="back")),
+        "balanced": lambda: replace(inclusive, rules=kvopt.Rules("inclusive", reads="balanced")),
+        "three-tiers-exclusive": lambda: replace(exclusive, platform=three_tiers()),
+        "three-tiers-inclusive": lambda: replace(inclusive, platform=three_tiers()),
+        "initial": lambda: replace(exclusive, initial=np.array([1, 1])),
+        "tail": lambda: exclusive.with_objective(kvopt.objective.latency() + 2.0 * kvopt.objective.cvar(0.25)),
+        "deadline": lambda: exclusive.with_objective(kvopt.objective.late_steps(3.0)),
+    }[case]()
+
+
+SPECIAL = (
+    "write-back",
+    "balanced",
+    "three-tiers-exclusive",
+    "three-tiers-inclusive",
+    "initial",
+    "tail",
+    "deadline",
+)
 
 
 def text(model: pyo.ConcreteModel) -> str:
@@ -60,6 +93,11 @@ def test_text(copies, moves):
     assert text(placement.build(two_blocks(copies, moves))) == (GOLDEN / f"{copies}_{moves}.txt").read_text()
 
 
+@pytest.mark.parametrize("case", SPECIAL)
+def test_text_of_special_rules_and_objectives(case):
+    assert text(placement.build(special(case))) == (GOLDEN / f"{case}.txt").read_text()
+
+
 def solved(model: pyo.ConcreteModel) -> float:
     """The optimum in seconds, by Pyomo's own interface to HiGHS."""
     solver = appsi.solvers.Highs()
@@ -71,6 +109,12 @@ def solved(model: pyo.ConcreteModel) -> float:
 @pytest.mark.parametrize("seed", range(24))
 def test_stands_alone(seed):
     instance = tiny_instance(np.random.default_rng(3000 + seed))
+    assert solved(placement.build(instance)) == pytest.approx(brute_force(instance)[0], rel=1e-7, abs=0)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_stands_alone_under_every_rule(seed):
+    instance = general_instance(np.random.default_rng(3100 + seed), rules=RULES[seed % len(RULES)])
     assert solved(placement.build(instance)) == pytest.approx(brute_force(instance)[0], rel=1e-7, abs=0)
 
 
