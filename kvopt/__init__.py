@@ -17,6 +17,8 @@ from kvopt.evaluate import Evaluation, evaluate
 from kvopt.explain import Explanation, explain
 from kvopt.instance import Copies, Instance, Moves, Rules
 from kvopt.model_spec import ModelSpec
+from kvopt.objective import Objective
+from kvopt.objective import accepts as _accepts
 from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
@@ -24,6 +26,7 @@ from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionSta
 from kvopt.sizing import Sizing, size
 from kvopt.solve import bound, methods, solve
 from kvopt.sources.embedded import example_trace
+from kvopt.sweep import Sweep, SweepPoint, sweep
 from kvopt.trace import Trace
 from kvopt.trace_io import load_trace
 
@@ -55,10 +58,13 @@ __all__ = [
     "Rules",
     "Sizing",
     "SolutionStatus",
+    "Sweep",
+    "SweepPoint",
     "Termination",
     "Tier",
     "Trace",
     "Violation",
+    "accepts",
     "bound",
     "compare",
     "evaluate",
@@ -72,6 +78,7 @@ __all__ = [
     "size",
     "solve",
     "sub_instance",
+    "sweep",
     "verify",
 ]
 
@@ -82,6 +89,14 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     from kvopt.bounds.certificate import verify as slow_path
 
     return slow_path(instance, certificate)
+
+
+def accepts(instance: Instance, objective: Objective | None = None) -> dict[str, str | None]:
+    """Which engines take the instance's objective, or another: None, or the reason why not.
+
+    See :func:`kvopt.objective.accepts`.
+    """
+    return _accepts(instance.objective if objective is None else objective, instance)
 
 
 def export_model(instance: Instance, path: str | Path, *, backend: str | None = None, field: str = "path") -> ModelFile:

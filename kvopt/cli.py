@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, model_spec, output, platforms, report
-from kvopt.cli_types import AMOUNT, OneLineErrors
+from kvopt import describe, model_spec, objective_text, output, platforms, report, sweep_file
+from kvopt.cli_types import AMOUNT, SPREAD, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
@@ -28,7 +28,7 @@ _STDOUT = "-"
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(kvopt.__version__, prog_name="kvopt")
 def main() -> None:
-    """Where each block of an LLM's KV cache should sit in two-tier memory, with proof."""
+    """Where each block of an LLM's KV cache should sit in tiered memory, with proof."""
 
 
 def _instance_options(command, paging: bool = True):
@@ -49,6 +49,7 @@ def _instance_options(command, paging: bool = True):
         moves,
         weight_bytes_per_slot,
         batch,
+        objective,
         **rest,
     ):
         rules = kvopt.Rules(copies, moves)
@@ -58,13 +59,20 @@ def _instance_options(command, paging: bool = True):
             loaded = loaded.with_size_bytes(kv_bytes)
         if hbm_bytes is None and trace is None:
             hbm_bytes = _DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"]
-        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", 1, backing_bytes)):
+        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", -1, backing_bytes)):
             if amount is None:
                 continue
             if not amount > 0:
                 raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
             base = base.with_capacity(amount, tier)
-        instance = kvopt.Instance(loaded, base, rules, weight_bytes_per_slot=weight_bytes_per_slot, batch=batch)
+        instance = kvopt.Instance(
+            loaded,
+            base,
+            rules,
+            weight_bytes_per_slot=weight_bytes_per_slot,
+            batch=batch,
+            objective=objective_text.parse(objective),
+        )
         if not paging:
             return command(instance=instance, page_tokens=page_tokens, **rest)
         return command(instance=instance if page_tokens is None else instance.paged(page_tokens), **rest)
@@ -99,6 +107,12 @@ def _instance_options(command, paging: bool = True):
             "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
         ),
         click.option("--batch", type=int, default=1, show_default=True, help="Sequences that decode together."),
+        click.option(
+            "--objective",
+            default="latency",
+            show_default=True,
+            help="What placements are to be good at, as in 'latency + 0.3*worst_step' (`kvopt objectives`).",
+        ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
 
@@ -232,6 +246,68 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
         _leave_interrupted("this is the interval so far")
 
 
+@main.command()
+@_instance_options
+@click.option(
+    "--vary",
+    type=SPREAD,
+    required=True,
+    help="N values from A to B, in equal ratios, of hbm_bytes, or of a channel; several channels join by + and are "
+    "equal. As in hbm_bytes=1GB:8GB:10.",
+)
+@click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
+@_time_option
+@_seed_option
+@click.option(
+    "--json",
+    "json_path",
+    type=Path,
+    help="Write the points as JSON whenever one is finished, and take up those that are there; - for standard output.",
+)
+@click.option("--fresh", is_flag=True, help="Overwrite the file of --json instead of taking up its points.")
+@click.option("--plot", "plot_path", type=Path, help="Draw the curve: .png, .pdf or .svg.")
+def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_path) -> None:
+    """The curve of the decode time of TRACE over HBM or bandwidth: certified from below, achieved from above."""
+    _check_outputs(json_path, plot_path=plot_path)
+    name, values = vary
+    done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
+    keep = None if str(json_path) == _STDOUT else lambda sweep: _write_json(sweep.to_json(), json_path)
+    _compile_kernels()
+    with display("sweep") as show:
+        found = kvopt.sweep(
+            instance,
+            name,
+            values,
+            time_limit=time_limit,
+            seed=seed,
+            processes=processes,
+            on_progress=show,
+            on_point=keep,
+            done=done,
+        )
+    _print([*describe.header(instance)[:2], *describe.sweep_lines(found)], found.to_json(), json_path)
+    if plot_path is not None and found.points:
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_sweep", found, part))
+    if found.interrupted:
+        again = "" if json_path is None or str(json_path) == _STDOUT else "; the same command goes on from here"
+        _leave_interrupted(f"these are the points so far{again}")
+
+
+def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):
+    """Points of an earlier run of the same sweep."""
+    if json_path is None or not json_path.exists():
+        return ()
+    return sweep_file.load(
+        json_path,
+        instance,
+        vary,
+        seed=seed,
+        time_limit=time_limit,
+        field="--json",
+        fix="Choose another file, or overwrite this one with --fresh",
+    )
+
+
 @main.group()
 def trace() -> None:
     """Look at traces and make them."""
@@ -308,6 +384,16 @@ def models_(json_path) -> None:
     presets = [model_spec.ModelSpec.preset(name) for name in model_spec.names()]
     lines = "\n\n".join("\n".join(describe.model_lines(m)) for m in presets).split("\n")
     _print(lines, [describe.model_record(m) for m in presets], json_path)
+
+
+@main.command("objectives")
+@_json_option
+def objectives_(json_path) -> None:
+    """List the objectives that --objective takes, with their parameters."""
+    _check_outputs(json_path)
+    records = [describe.objective_record(name) for name in objective_text.names()]
+    lines = [f"{r['name']}({', '.join(r['parameters'])}): {r['description']}" for r in records]
+    _print(lines, records, json_path)
 
 
 def _trace(path: Path | None) -> kvopt.Trace:

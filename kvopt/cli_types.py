@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 
 import click
+import numpy as np
 
-from kvopt.errors import KvoptError
+from kvopt.errors import KvoptError, PlatformWarning
 
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
@@ -36,16 +38,56 @@ class Amount(click.ParamType):
 AMOUNT = Amount()
 
 
+class Spread(click.ParamType):
+    """``PARAM=A:B:N``: a name, and N values from A to B, both included, each as many times the one before it."""
+
+    name = "PARAM=A:B:N"
+
+    def convert(self, value, param, ctx) -> tuple[str, list[float]]:
+        """(PARAM, the values, ascending)."""
+        if not isinstance(value, str):
+            return value
+        name, equals, spread = (part.strip() for part in value.partition("="))
+        parts = spread.split(":")
+        if not (name and equals and len(parts) == 3):
+            self.fail(f"{value!r} is not PARAM=A:B:N. Write it like hbm_bytes=1GB:8GB:10", param, ctx)
+        first, last = (AMOUNT.convert(text, param, ctx) for text in parts[:2])
+        try:
+            number = int(parts[2])
+        except ValueError:
+            self.fail(f"{parts[2]!r} is no number of values. Write it like {name}={parts[0]}:{parts[1]}:10", param, ctx)
+        wrong = _spread_problem(first, last, number)
+        if wrong:
+            self.fail(f"{value!r} {wrong}", param, ctx)
+        # What memory buys is a matter of shares: from 1 to 2 GB as much changes as from 10 to 20.
+        return name, np.geomspace(first, last, number).tolist()
+
+
+def _spread_problem(first: float, last: float, number: int) -> str | None:
+    if not first > 0:
+        return f"begins at {first:g}. Begin above 0"
+    if not last > first:
+        return f"does not rise from {first:g} to {last:g}. Give the smaller end first"
+    if number < 2:
+        return f"asks for {number} values. Ask for both ends at least: 2 or more"
+    return None
+
+
+SPREAD = Spread()
+
+
 class OneLineErrors(click.Group):
     """A group that answers every wrong input with one line on standard error and exit code 2.
 
-    Anything unexpected keeps its traceback; Ctrl-C exits with 130.
+    A doubtful platform costs one line there as well. Anything unexpected keeps its traceback; Ctrl-C exits with 130.
     """
 
     def invoke(self, ctx: click.Context):
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _one_line(warnings.showwarning)
+                return super().invoke(ctx)
         except KvoptError as error:
             self._fail(ctx, str(error))
         except click.UsageError as error:
@@ -61,6 +103,18 @@ class OneLineErrors(click.Group):
     def _fail(ctx: click.Context, text: str) -> None:
         click.echo("error: " + " ".join(text.split()), err=True)
         ctx.exit(_USAGE_EXIT)
+
+
+def _one_line(otherwise):
+    """What shows a warning: those meant for the user as one line, others as before."""
+
+    def show(message, category, *rest, **named) -> None:
+        if issubclass(category, PlatformWarning):
+            click.echo(f"warning: {message}", err=True)
+        else:
+            otherwise(message, category, *rest, **named)
+
+    return show
 
 
 def _field(error: click.UsageError) -> str:

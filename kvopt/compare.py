@@ -12,7 +12,7 @@ import numpy as np
 from kvopt.instance import Instance
 from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
-from kvopt.solve import ALIASES, bound, methods, solve
+from kvopt.solve import ALIASES, bound, check_accepts, methods, solve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,6 +134,7 @@ def compare(
     time_limit: float | None = 15.0,
     seed: int = 0,
     objective: Objective | None = None,
+    threads: int | None = None,
     on_progress: OnMethodProgress | None = None,
 ) -> Comparison:
     """Run methods on one instance and set each beside the certified bound.
@@ -149,6 +150,8 @@ def compare(
     seed : int
     objective : Objective, optional
         In place of the instance's; see :mod:`kvopt.objective`.
+    threads : int, optional
+        Of the bound and of annealing; by default as many as there are cores.
     on_progress : callable, optional
         Called with the method's name and its progress.
 
@@ -164,8 +167,9 @@ def compare(
     def progress_of(name: str):
         return None if on_progress is None else lambda event: on_progress(name, event)
 
+    check_accepts(instance, "bound")  # Every row is set beside a bound.
     ideal = bound(instance, method="aggregate")
-    certified = bound(instance, time_limit=time_limit, on_progress=progress_of("bound"))
+    certified = bound(instance, time_limit=time_limit, threads=threads, on_progress=progress_of("bound"))
     results: dict[str, Result] = {}
     sub = None
     stopped = certified.termination is Termination.INTERRUPTED
@@ -179,8 +183,16 @@ def compare(
                 continue
             limit = time_limit if name in ("anneal", "exact") else None
             start = _best(results) if name == "anneal" else None
+            options = {"threads": threads} if name == "anneal" else {}
             results[name] = solve(
-                instance, name, time_limit=limit, seed=seed, start=start, bound=certified, on_progress=progress_of(name)
+                instance,
+                name,
+                time_limit=limit,
+                seed=seed,
+                start=start,
+                bound=certified,
+                on_progress=progress_of(name),
+                **options,
             )
             stopped = results[name].termination is Termination.INTERRUPTED
         except KeyboardInterrupt:

@@ -14,7 +14,8 @@ import numpy as np
 from kvopt import feasibility
 from kvopt.errors import InstanceError
 from kvopt.model_spec import ModelSpec
-from kvopt.objective import Objective, Prices, checked_prices, latency
+from kvopt.objective import Objective, Prices, checked_prices, is_custom, latency
+from kvopt.objective_text import spell
 from kvopt.platform import Platform
 from kvopt.residency import states
 from kvopt.trace import PREFILL, Trace
@@ -199,9 +200,14 @@ class Instance:
         return checked_prices(self.objective, self.platform)
 
     @property
+    def custom(self) -> bool:
+        """Whether the objective is a function of the loads, which :attr:`prices` only stand in for."""
+        return is_custom(self.objective)
+
+    @property
     def timed(self) -> bool:
         """Whether the objective is the decode time in seconds."""
-        return self.prices.per_second == 1 and not self.prices.linear and not self.prices.stepwise
+        return not self.custom and self.prices.per_second == 1 and not self.prices.linear and not self.prices.stepwise
 
     @cached_property
     def states(self) -> np.ndarray:
@@ -342,6 +348,7 @@ class Instance:
             "weight_bytes_per_slot": self.weight_bytes_per_slot,
             "batch": self.batch,
             "objective": self.objective.name,
+            "objective_text": spell(self.objective),
         }
 
 

@@ -176,10 +176,18 @@ def lower(instance: Instance) -> Lowered:
     )
 
 
-def unit_per_byte(low: Lowered) -> float:
+def unit_per_byte(low: Lowered, second: float | None = None) -> float:
     """What a byte read from the backing tier costs, the scale of temperatures; if that is free, the dearest operation;
-    if all are, 1."""
-    second = low.prices.per_second + sum(weight for weight, _ in low.prices.tails)
+    if all are, 1.
+
+    Parameters
+    ----------
+    low : Lowered
+    second : float, optional
+        Units a second; what a second of a step that all tails count costs, unless given.
+    """
+    if second is None:
+        second = low.prices.per_second + sum(weight for weight, _ in low.prices.tails)
     op = second * low.op_s_per_byte.max(axis=-1) + low.op_price_per_byte
     write = second * low.write_s_per_byte.max(axis=-1) + low.write_price_per_byte
     return float(op[1, -1, -1] or op.max() or write.max() or 1.0)

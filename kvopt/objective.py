@@ -1,16 +1,10 @@
 """What a placement is to be good at.
 
-An objective is, in a unit of its own, a weight on the decode time plus a price for every byte that is read, written,
-moved or held. That form goes through every engine: a price is a linear term, and
-
-    sum_t (max_c load[c, t]) + linear[t]   =   sum_t max_c (load[c, t] + linear[t]),
-
-so the one lowering adds it to all channels of its slot, and the exact model, the annealer's exact deltas, the
-trellis and the dual bound need not know. The evaluator, the verification of certificates and the Pyomo page keep the
-two apart, and so check it.
-
-Shipped: :func:`latency`, :func:`energy`, :func:`traffic`, and weighted sums: ``0.7 * latency() + 0.3 * energy(...)``.
-Your own is any object with ``name``, ``unit`` and ``prices(platform) -> Prices``::
+An objective that every engine takes is *declared*: in a unit of its own, a weight on the decode time, on the longest
+steps (``tails`` of :class:`kvopt.prices.Prices`: the worst step, CVaR), on steps over a deadline, and a price for every
+byte that is read, written, moved or held. Shipped are :func:`latency`, :func:`energy`, :func:`traffic`,
+:func:`worst_step`, :func:`cvar`, :func:`late_steps`, :func:`cost`, and weighted sums of any:
+``0.7 * latency() + 0.3 * energy(...)``. Your own is any object with ``name``, ``unit`` and ``prices(platform)``::
 
     @dataclass(frozen=True)
     class Wear:                            # bytes written to flash
@@ -21,6 +15,11 @@ Your own is any object with ``name``, ``unit`` and ``prices(platform) -> Prices`
             prices = Prices.zero(platform)
             prices.write[[t.name for t in platform.tiers].index("nvme")] = 1.0
             return prices
+
+What cannot be declared can be *judged*: an object with ``name``, ``unit`` and ``of_loads(load_s, instance)``, any
+number made of float64[C, T], the seconds that each channel is busy in each slot. The evaluator and the annealer take
+it. With ``expression(model, instance)`` beside it, a linear Pyomo expression over :mod:`kvopt.models.placement`, so
+does the exact model. :func:`accepts` says which engine takes an objective, and why another does not.
 """
 
 from __future__ import annotations
@@ -28,109 +27,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from kvopt.errors import KvoptError
 from kvopt.platform import Platform
+from kvopt.prices import LATE, ObjectiveError, Prices, tail_mean, tail_steps
 
+if TYPE_CHECKING:
+    from kvopt.instance import Instance
 
-class ObjectiveError(KvoptError):
-    """An objective that names what the platform does not have, or prices that are no numbers."""
+__all__ = [
+    "ENGINES",
+    "LATE",
+    "Objective",
+    "ObjectiveError",
+    "Prices",
+    "accepts",
+    "checked_prices",
+    "cost",
+    "cvar",
+    "energy",
+    "late_steps",
+    "latency",
+    "tail_mean",
+    "tail_steps",
+    "traffic",
+    "worst_step",
+]
 
-
-@dataclass(frozen=True, eq=False)
-class Prices:
-    """An objective in numbers, for one platform (K tiers, fast to slow).
-
-    Parameters
-    ----------
-    per_second : float
-        Units a second of decode time; 0 or more.
-    read, write, move_out : float64[K]
-        Units a byte read from a tier, written to it, and read from it for a move; 0 or more. A move from j to k costs
-        ``move_out[j] + write[k]``, under read-through moves of a block that is being read ``write[k]`` alone.
-    hold : float64[K]
-        Units a byte held in a tier for one slot; 0 or more.
-    tails : tuple of (float, float)
-        (units a second, share): charged on the mean time of that share of the steps which take longest, at least one.
-        A share of 0 is the worst step, 1 the mean of all; CVaR_alpha is a share of 1 - alpha.
-    deadlines : tuple of (float, float)
-        (units, seconds): charged for every step that takes longer.
-    """
-
-    per_second: float
-    read: np.ndarray
-    write: np.ndarray
-    move_out: np.ndarray
-    hold: np.ndarray
-    tails: tuple[tuple[float, float], ...] = ()
-    deadlines: tuple[tuple[float, float], ...] = ()
-
-    @classmethod
-    def zero(cls, platform: Platform) -> Prices:
-        """Nothing costs anything."""
-        return cls(0.0, *(np.zeros(len(platform.tiers)) for _ in range(4)))
-
-    def __add__(self, other: Prices) -> Prices:
-        return Prices(
-            self.per_second + other.per_second,
-            *(getattr(self, n) + getattr(other, n) for n in (*_BY_TIER, "tails", "deadlines")),
-        )
-
-    def __mul__(self, weight: float) -> Prices:
-        return Prices(
-            weight * self.per_second,
-            *(weight * getattr(self, n) for n in _BY_TIER),
-            *(tuple((weight * w, at) for w, at in getattr(self, n)) for n in ("tails", "deadlines")),
-        )
-
-    @property
-    def linear(self) -> bool:
-        """Whether anything but the decode time counts."""
-        return any(getattr(self, n).any() for n in _BY_TIER)
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether single steps count, not only their sum."""
-        return bool(self.tails or self.deadlines)
-
-    def of_steps(self, step_s: np.ndarray) -> float:
-        """What single steps cost, beyond their share of the decode time.
-
-        Parameters
-        ----------
-        step_s : float64[N]
-        """
-        total = 0.0
-        for weight, share in self.tails:
-            total += weight * tail_mean(step_s, share)
-        for weight, deadline_s in self.deadlines:
-            total += weight * int(np.count_nonzero(step_s > deadline_s * (1 + LATE)))
-        return total
-
-
-LATE = 1e-6
-"""A step is late when it exceeds its deadline by more than this share: less is rounding, a solver's or ours."""
-_BY_TIER = ("read", "write", "move_out", "hold")
-
-
-def tail_steps(n_steps: int, share: float) -> float:
-    """How many steps a share of them is: at least one, and not always a whole number."""
-    return max(1.0, share * n_steps)
-
-
-def tail_mean(step_s: np.ndarray, share: float) -> float:
-    """The mean time of that share of the steps which take longest.
-
-    Where the share is no whole number of steps, the last of them counts in part (Rockafellar and Uryasev, 2002).
-    """
-    count = tail_steps(len(step_s), share)
-    longest = np.sort(step_s)[::-1]
-    whole = int(count)
-    part = longest[whole] * (count - whole) if whole < len(longest) else 0.0
-    return float((longest[:whole].sum() + part) / count)
+ENGINES = ("evaluate", "anneal", "exact", "bound")
+"""What :func:`accepts` speaks of."""
 
 
 @runtime_checkable
@@ -156,6 +83,10 @@ class _Summable:
 
     def __add__(self, other: Objective) -> WeightedSum:
         return WeightedSum((*_terms(self), *_terms(other)))
+
+    def __radd__(self, other: Objective) -> WeightedSum:
+        # Reached where the left one is a user's own, which need not know how to add.
+        return WeightedSum((*_terms(other), *_terms(self)))
 
     def __mul__(self, weight: float) -> WeightedSum:
         return WeightedSum(tuple((weight * w, term) for w, term in _terms(self)))
@@ -238,6 +169,75 @@ class Traffic(_Summable):
 
 
 @dataclass(frozen=True)
+class Tail(_Summable):
+    """The mean time of the steps that take longest.
+
+    Parameters
+    ----------
+    share : float
+        Of all steps, from 0 (the worst one alone) to 1 (all of them).
+    """
+
+    share: float = 0.0
+    unit: str = "s"
+
+    @property
+    def name(self) -> str:
+        """The worst step, or CVaR with what is left out in per cent."""
+        return "worst-step" if self.share == 0 else f"CVaR {100 * (1 - self.share):g} %"
+
+    def prices(self, platform: Platform) -> Prices:
+        """One unit a second of that mean."""
+        return replace(Prices.zero(platform), tails=((1.0, self.share),))
+
+
+@dataclass(frozen=True)
+class LateSteps(_Summable):
+    """How many steps take longer than a deadline: a service-level objective.
+
+    Parameters
+    ----------
+    deadline_s : float
+    """
+
+    deadline_s: float
+    name: str = "late-steps"
+    unit: str = "steps"
+
+    def prices(self, platform: Platform) -> Prices:
+        """One unit a late step."""
+        return replace(Prices.zero(platform), deadlines=((1.0, self.deadline_s),))
+
+
+@dataclass(frozen=True)
+class Cost(_Summable):
+    """Money: the machine's time, and what writing wears out.
+
+    Parameters
+    ----------
+    per_hour : float
+        Of the machine, in any currency.
+    per_byte_written : mapping of tier name to float, optional
+        A flash drive's price over the bytes it endures.
+    """
+
+    per_hour: float
+    per_byte_written: Mapping[str, float] | None = None
+    currency: str = "USD"
+    name: str = "cost"
+
+    @property
+    def unit(self) -> str:
+        """The currency."""
+        return self.currency
+
+    def prices(self, platform: Platform) -> Prices:
+        """By the second, and by the byte written."""
+        written = _by_tier(platform, "cost.per_byte_written", self.per_byte_written or {})
+        return replace(Prices.zero(platform), per_second=self.per_hour / 3600.0, write=written)
+
+
+@dataclass(frozen=True)
 class WeightedSum(_Summable):
     """Objectives times weights; the unit is the weights' affair.
 
@@ -251,7 +251,7 @@ class WeightedSum(_Summable):
     @property
     def name(self) -> str:
         """Its terms, in words."""
-        return " + ".join(f"{weight:g} {term.name}" for weight, term in self.terms)
+        return " + ".join(term.name if weight == 1 else f"{weight:g} {term.name}" for weight, term in self.terms)
 
     @property
     def unit(self) -> str:
@@ -263,6 +263,12 @@ class WeightedSum(_Summable):
         """The weighted sum of the terms' prices."""
         total = Prices.zero(platform)
         for weight, term in self.terms:
+            if is_custom(term):
+                raise ObjectiveError(
+                    f"objective {self.name!r}",
+                    f"adds {term.name!r}, a function of the loads, to declared prices",
+                    "Write the whole sum as one of_loads(load_s, instance)",
+                )
             total = total + term.prices(platform) * weight
         return total
 
@@ -288,54 +294,97 @@ def traffic(channel: str) -> Traffic:
     return Traffic(channel)
 
 
+def worst_step() -> Tail:
+    """The time of the step that takes longest."""
+    return Tail(0.0)
+
+
+def cvar(alpha: float) -> Tail:
+    """CVaR_alpha of the step time: the mean of the longest 1 - alpha of the steps, of one step at least.
+
+    Parameters
+    ----------
+    alpha : float
+        From 0, the mean of all steps, to 1, the worst one.
+
+    Raises
+    ------
+    ObjectiveError
+        When it is not in [0, 1].
+
+    References
+    ----------
+    Rockafellar and Uryasev (2002), conditional value-at-risk for general loss distributions.
+    """
+    if not 0 <= alpha <= 1:
+        raise ObjectiveError("cvar alpha", f"must be from 0 to 1, got {alpha!r}", "Give 0.95 for the longest twentieth")
+    return Tail(1.0 - alpha)
+
+
+def late_steps(deadline_s: float) -> LateSteps:
+    """How many steps take longer than a deadline; see :class:`LateSteps`."""
+    return LateSteps(deadline_s)
+
+
+def cost(per_hour: float, *, per_byte_written: Mapping[str, float] | None = None, currency: str = "USD") -> Cost:
+    """Money for time and wear; see :class:`Cost`."""
+    return Cost(per_hour, per_byte_written, currency)
+
+
+def accepts(objective: Objective, instance: Instance) -> dict[str, str | None]:
+    """Which engines take an objective on an instance.
+
+    Returns
+    -------
+    dict
+        For each of :data:`ENGINES` None where it does, else the reason why not.
+
+    Raises
+    ------
+    ObjectiveError
+        When none can: the object is no objective, or does not suit the platform.
+    """
+    checked_prices(objective, instance.platform)
+    if not is_custom(objective):
+        return dict.fromkeys(ENGINES)
+    refused = f"{objective.name!r} is a function of the loads, not prices by the second, step and byte: "
+    found: dict[str, str | None] = dict.fromkeys(ENGINES)
+    found["bound"] = refused + "no multipliers stand for it, so nothing bounds it from below"
+    if not hasattr(objective, "expression"):
+        found["exact"] = refused + "a mixed-integer program needs expression(model, instance), linear in the model"
+    return found
+
+
+def is_custom(objective: object) -> bool:
+    """Whether it is a function of the loads, rather than declared."""
+    return hasattr(objective, "of_loads") and not hasattr(objective, "prices")
+
+
 def checked_prices(objective: Objective, platform: Platform) -> Prices:
     """The prices of an objective, after refusing what no engine could take.
+
+    Of a function of the loads, those of the decode time, which engines that need prices are then guided by.
 
     Raises
     ------
     ObjectiveError
         When the object is no objective, or a price is negative or not finite, or everything is free.
     """
+    if is_custom(objective) and hasattr(objective, "name") and hasattr(objective, "unit"):
+        return latency().prices(platform)
+    if hasattr(objective, "expression") and not isinstance(objective, Objective):
+        raise ObjectiveError(
+            "objective",
+            f"{objective!r} has an expression that nothing judges",
+            "Give it of_loads(load_s, instance) as well: the two are held against each other",
+        )
     if not isinstance(objective, Objective):
         raise ObjectiveError(
-            "objective", f"{objective!r} has no name, unit and prices(platform)", "See kvopt.objective for ten lines"
+            "objective",
+            f"{objective!r} has no name, unit and prices(platform)",
+            "See kvopt.objective for ten lines",
         )
-    prices = objective.prices(platform)
-    for name in ("per_second", "read", "write", "move_out", "hold"):
-        values = np.atleast_1d(np.asarray(getattr(prices, name), float))
-        if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ObjectiveError(
-                f"objective {objective.name!r} {name}",
-                f"must be finite and 0 or more, got {values.tolist()}",
-                "Objectives are minimised, and a price below 0 would pay for moving to and fro",
-            )
-        if name != "per_second" and len(values) != len(platform.tiers):
-            raise ObjectiveError(
-                f"objective {objective.name!r} {name}",
-                f"has {len(values)} entries, platform {platform.name!r} has {len(platform.tiers)} tiers",
-                "Give one a tier, fast to slow",
-            )
-    _check_steps(objective.name, prices)
-    if not (prices.per_second > 0 or prices.linear or prices.stepwise):
-        raise ObjectiveError(f"objective {objective.name!r}", "costs nothing whatever is done", "Price something")
-    return prices
-
-
-def _check_steps(name: str, prices: Prices) -> None:
-    for weight, share in prices.tails:
-        if not (math.isfinite(weight) and weight >= 0 and 0 <= share <= 1):
-            raise ObjectiveError(
-                f"objective {name!r} tails",
-                f"must be weights of 0 or more and shares from 0 to 1, got {(weight, share)!r}",
-                "Give 0 for the worst step, 0.05 for the mean of the longest twentieth",
-            )
-    for weight, deadline_s in prices.deadlines:
-        if not (math.isfinite(weight) and weight >= 0 and math.isfinite(deadline_s) and deadline_s > 0):
-            raise ObjectiveError(
-                f"objective {name!r} deadlines",
-                f"must be weights of 0 or more and seconds greater than 0, got {(weight, deadline_s)!r}",
-                "Give a deadline in seconds, as 0.05 for 50 ms",
-            )
+    return objective.prices(platform).checked(objective.name, platform)
 
 
 def _by_tier(platform: Platform, field: str, per_byte: Mapping[str, float]) -> np.ndarray:

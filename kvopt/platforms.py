@@ -5,7 +5,7 @@ The schema, one file a platform::
     name = "mine"
     description = "What it is"      # Optional.
 
-    [[tiers]]                       # Fast to slow, any number; Platform says how many it takes.
+    [[tiers]]                       # Two or more, from fast to slow; the last is the backing tier.
     name = "hbm"
     capacity_bytes = 96e9           # inf for unlimited.
     source = "Where the capacity comes from"
@@ -17,15 +17,29 @@ The schema, one file a platform::
     name = "hbm"
     bandwidth_bytes_per_s = 4e12
     source = "Where the rate comes from"
+
+What to write as channels and loads:
+
+- A memory bus carries reads and writes in turns: one channel for both.
+- A link that carries both directions at once is two channels, one a direction.
+- Tiers behind the same link load the same channel: it is the sharing that a rate a tier would miss.
+- A byte that is staged in another memory loads that memory's bus twice, in and out.
+- A move loads ``move_out`` of the tier it leaves and ``write`` of the tier it enters. Between two tiers behind one link
+  it therefore crosses the link in both directions, as a copy by the accelerator does.
+
+Tiers name channels and nothing else; they are ordered by their place in the file alone.
 """
 
 from __future__ import annotations
 
+import warnings
+from itertools import pairwise
 from pathlib import Path
 
-from kvopt.errors import PlatformError
+from kvopt.errors import PlatformError, PlatformWarning
 from kvopt.platform import Channel, Platform, Tier
 from kvopt.spec_io import Table, is_path, read, shipped
+from kvopt.units import bytes_text
 
 _KEYS = ("name", "description", "tiers", "channels")
 _TIER_KEYS = ("name", "capacity_bytes", "source", "read", "write", "move_out")
@@ -63,7 +77,13 @@ def from_toml(path: str | Path) -> Platform:
     Raises
     ------
     PlatformError
-        When the file cannot be read or breaks the schema; the message names file and key.
+        When the file cannot be read, breaks the schema, or lists a tier before one that is read faster; the message
+        names file and key.
+
+    Warns
+    -----
+    PlatformWarning
+        When the backing tier is smaller than another, or no tier loads a channel.
     """
     spec = read(path, PlatformError)
     spec.allow(_KEYS)
@@ -71,9 +91,44 @@ def from_toml(path: str | Path) -> Platform:
     tiers = tuple(_tier(table) for table in spec.tables("tiers"))
     channels = tuple(_channel(table) for table in spec.tables("channels"))
     try:
-        return Platform(name, tiers, channels, description)
+        platform = Platform(name, tiers, channels, description)
     except PlatformError as wrong:
         raise PlatformError(f"{path}: {wrong.field}", wrong.problem, wrong.fix) from None
+    _check_order(path, platform)
+    for key, doubt in _doubts(platform):
+        warnings.warn(f"{path}: {key}: {doubt}", PlatformWarning, stacklevel=2)
+    return platform
+
+
+def _check_order(path: str | Path, platform: Platform) -> None:
+    rates = 1 / (platform.loads("read") / platform.bandwidth_bytes_per_s).max(axis=1)
+    for (before, rate_before), (tier, rate) in pairwise(zip(platform.tiers, rates, strict=True)):
+        if rate > rate_before:
+            raise PlatformError(
+                f"{path}: tiers {tier.name!r}: read",
+                f"at {bytes_text(rate)}/s it is faster than {before.name!r} before it, at {bytes_text(rate_before)}/s",
+                "List the tiers from fast to slow; the last is the backing tier",
+            )
+
+
+def _doubts(platform: Platform) -> list[tuple[str, str]]:
+    """(key, words) for what is allowed but was probably not meant."""
+    *others, backing = platform.tiers
+    doubts = [
+        (
+            f"tiers {backing.name!r}: capacity_bytes",
+            f"the backing tier holds {bytes_text(backing.capacity_bytes)}, less than the "
+            f"{bytes_text(tier.capacity_bytes)} of {tier.name!r}. Check both; the last tier is the backing one",
+        )
+        for tier in others
+        if tier.capacity_bytes > backing.capacity_bytes
+    ]
+    loaded = sum(platform.loads(role).sum(axis=0) for role in ("read", "write", "move_out"))
+    return doubts + [
+        (f"channels {channel.name!r}", "no tier loads it. Name it in read or write of the tiers whose bytes it carries")
+        for channel, load in zip(platform.channels, loaded, strict=True)
+        if load == 0
+    ]
 
 
 def _tier(table: Table) -> Tier:
@@ -83,7 +138,7 @@ def _tier(table: Table) -> Tier:
         capacity_bytes=table.amount("capacity_bytes", "bytes", unlimited=True),
         read=table.loads("read"),
         write=table.loads("write"),
-        move_out=table.loads("move_out") if "move_out" in table else None,
+        move_out=table.loads("move_out", costly=False) if "move_out" in table else None,
         source=table.text("source"),
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kvopt.explain import Explanation
+    from kvopt.sweep import Sweep
 
 # Okabe and Ito's palette, which colour-blind readers tell apart.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -112,6 +113,56 @@ def plot_ladder(explanation: Explanation, ax: Axes | None = None) -> Axes:
     _strip(ax)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def plot_sweep(sweep: Sweep, ax: Axes | None = None) -> Axes:
+    """The band in which the optimum lies: achieved times above, certified bounds below, both as stairs.
+
+    Between two values the optimum is no less than the bound of the larger and no more than what the smaller achieved:
+    that is what the stairs are, and a straight line from point to point would claim more.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Of :func:`kvopt.sweep`, with one point at least.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 4.6))
+    size, unit = time_unit([p.achieved_s for p in sweep.points])
+    value_size, value_unit = bytes_unit(sweep.points[-1].value)
+    value = np.array([p.value for p in sweep.points]) / value_size
+    lower, upper = (np.array([getattr(p, end) for p in sweep.points]) / size for end in ("bound_s", "achieved_s"))
+    methods, sources = ({getattr(p, by) for p in sweep.points} for by in ("method", "bound_source"))
+    stairs = np.repeat(value, 2)[1:-1]
+    ax.fill_between(stairs, np.repeat(lower[1:], 2), np.repeat(upper[:-1], 2), color=_SKY, alpha=0.3, linewidth=0)
+    ax.plot(value, upper, drawstyle="steps-post", color=_BLUE, marker="o", label=f"achieved: {_listed(methods)}")
+    label = f"{sweep.points[0].bound_role.value} bound: {_listed(sources)}"
+    ax.plot(value, lower, drawstyle="steps-pre", color="black", linestyle="--", marker="^", label=label)
+    ax.set_xscale("log")
+    _plain_ticks(ax, value)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(f"{sweep.vary} [{value_unit}{'/s' if sweep.unit.endswith('per_s') else ''}]")
+    ax.set_ylabel(f"decode time [{unit}]")
+    trace, platform = sweep.instance.trace, sweep.instance.platform
+    ax.set_title(f"{trace.name} on {platform.name}: the least decode time lies in the band", fontsize=10, loc="left")
+    ax.legend(frameon=False, fontsize=9)
+    _strip(ax)
+    return ax
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _plain_ticks(ax: Axes, value: np.ndarray) -> None:
+    """Ticks at the values themselves, as many as there is room for, in plain digits."""
+    shown = value[np.unique(np.linspace(0, len(value) - 1, min(len(value), 10)).astype(int))]
+    ax.set_xticks(shown, [f"{v:.3g}" for v in shown])
+    ax.set_xticks([], minor=True)
 
 
 def _colour(result: Result) -> str:

@@ -95,11 +95,14 @@ class Certificate:
     step_price : float64[N], optional
         omega: units a second of each step, for objectives in which single steps count; else all are the objective's
         ``per_second``.
+    late_price : float64[C, T], optional
+        Channel prices like lambda, at which reading from the cheapest tier shows which steps must miss a deadline.
     """
 
     channel_price: np.ndarray
     capacity_price_s_per_byte: np.ndarray
     step_price: np.ndarray | None = None
+    late_price: np.ndarray | None = None
 
     def second_price(self, per_second: float) -> np.ndarray:
         """float64[C, T]: units a second of each channel in each slot, lambda times omega.

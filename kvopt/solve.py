@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
-from kvopt.objective import Objective
+from kvopt.objective import Objective, accepts, latency
 from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Termination
 
@@ -72,6 +72,8 @@ def solve(
     if objective is not None:
         instance = instance.with_objective(objective)
     method = check_arguments(method, time_limit, start)
+    if method in ENGINES:
+        check_accepts(instance, method)
     if method == "anneal":
         return _anneal(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
     if method == "exact":
@@ -96,6 +98,21 @@ def check_arguments(method: str, time_limit: float | None, start: Placement | Re
     if isinstance(start, str) and ALIASES.get(start, start) not in methods():
         raise MethodError("start", f"there is no method {start!r}", f"Choose one of: {', '.join(methods())}")
     return method
+
+
+def check_accepts(instance: Instance, engine: str) -> None:
+    """Refuse an instance whose objective an engine does not take, with the reason.
+
+    Raises
+    ------
+    MethodError
+        See :func:`kvopt.objective.accepts`.
+    """
+    reason = accepts(instance.objective, instance)[engine]
+    if reason is not None:
+        raise MethodError(
+            f"{engine} of objective {instance.objective.name!r}", reason, "kvopt.accepts says which engines take it"
+        )
 
 
 def _check_time_limit(time_limit: float | None) -> None:
@@ -138,6 +155,7 @@ def bound(
     _check_time_limit(time_limit)
     if objective is not None:
         instance = instance.with_objective(objective)
+    check_accepts(instance, "bound")
     if method == "aggregate":
         return bounds.aggregate_bound(instance)
     if method == "dual":
@@ -164,9 +182,10 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     options = _checked(solve_anneal, options)
     known = given
     if known is None or known.certificate is None:
-        known = bound(
-            instance, time_limit=None if time_limit is None else _BOUND_SHARE * time_limit, on_progress=on_progress
-        )
+        # Of an objective that nothing bounds, the decode time's multipliers guide the annealer, and bound nothing.
+        bounded = instance if not instance.custom else instance.with_objective(latency())
+        limit = None if time_limit is None else _BOUND_SHARE * time_limit
+        known = bound(bounded, time_limit=limit, on_progress=None if instance.custom else on_progress)
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.0)
     if known.termination is Termination.INTERRUPTED:
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
@@ -176,11 +195,12 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         seed=seed,
         start=start,
         multipliers=known.guide or known.certificate,
-        bound_s=known.value,
+        bound_s=None if instance.custom else known.value,
         on_progress=on_progress,
         **options,
     )
-    return replace(result, bound=_better(given, known), elapsed_s=time.perf_counter() - began)
+    proved = None if instance.custom else _better(given, known)
+    return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
 
 
 def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Result:

@@ -14,6 +14,11 @@ _SPECS = Path(__file__).parent / "specs"
 SUFFIX = ".toml"
 _LEAST_BYTES = 1e6
 """No memory or link in question is smaller; a smaller number was meant in GB."""
+_MOST_BYTES = 1e18
+_MOST_WHOLE = 10**9
+"""No count in a model is larger, and products of such counts are still floats."""
+_MOST_LOAD = 1e3
+"""Bytes per byte; a larger number is a rate in the wrong place."""
 
 
 def shipped(kind: str) -> dict[str, Path]:
@@ -66,54 +71,75 @@ class Table:
         """A string that is not empty, unless there is a default."""
         value = self._take(key, default, 'Write it as a string, for example "..."')
         if not isinstance(value, str):
-            raise self.wrong(key, f"must be a string, got {value!r}", 'Write it in quotes, for example "..."')
+            raise self.wrong(key, f"must be a string, got {_shown(value)}", 'Write it in quotes, for example "..."')
         if default is None and not value.strip():
-            raise self.wrong(key, "is empty", "Say what it is; every number needs a source")
+            says = "Say where the numbers come from" if key == "source" else "Say what it is"
+            raise self.wrong(key, "is empty", says)
         return value
 
-    def whole(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """A whole number, at least ``least``."""
+    def whole(self, key: str, default: int | None = None, *, least: int = 1, most: int = _MOST_WHOLE) -> int:
+        """A whole number, at least ``least`` and at most ``most``."""
         fix = f"Give a whole number, {least} or more"
         value = self._take(key, default, fix)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.wrong(key, f"must be a whole number, {least} or more, got {value!r}", fix)
+            raise self.wrong(key, f"must be a whole number, {least} or more, got {_shown(value)}", fix)
+        if value > most:
+            raise self.wrong(key, f"{_shown(value)} is too large", f"Give a whole number, {least} to {most}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self._data.get(key, default)
         if not isinstance(value, bool):
-            raise self.wrong(key, f"must be true or false, got {value!r}", "Write true or false, without quotes")
+            raise self.wrong(key, f"must be true or false, got {_shown(value)}", "Write true or false, without quotes")
         return value
 
     def amount(self, key: str, unit: str, *, unlimited: bool = False) -> float:
-        """Bytes, or bytes per second: at least a million, since less is a number of GB that was not multiplied out."""
+        """Bytes, or bytes per second: a million or more, since less is a number of GB that was not multiplied out."""
         fix = f"Give {unit}, for example 96e9 for 96 GB{'/s' if 'per' in unit else ''}"
         value = self._take(key, None, fix)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, f"must be a number, got {value!r}", fix)
-        if not value > 0 or (math.isinf(value) and not unlimited):
-            raise self.wrong(key, f"must be {'' if unlimited else 'finite and '}greater than 0, got {value!r}", fix)
+            raise self.wrong(key, f"must be a number, got {_shown(value)}", fix)
+        if not value > 0 or (value == math.inf and not unlimited):
+            least = f"{'' if unlimited else 'finite and '}greater than 0"
+            raise self.wrong(key, f"must be {least}, got {_shown(value)}", fix)
         if value < _LEAST_BYTES:
-            raise self.wrong(key, f"{value!r} is too small to be {unit}", fix)
+            raise self.wrong(key, f"{_shown(value)} is too small to be {unit}", fix)
+        if _MOST_BYTES < value < math.inf:
+            without_end = ", or inf for unlimited" if unlimited else ""
+            raise self.wrong(key, f"{_shown(value)} is too large to be {unit}", f"{fix}{without_end}")
         return float(value)
 
-    def loads(self, key: str) -> dict[str, float]:
-        """A table of channel name to bytes per byte; the platform checks names and signs."""
+    def loads(self, key: str, *, costly: bool = True) -> dict[str, float]:
+        """A table of channel name to bytes per byte; the platform checks names and signs.
+
+        Parameters
+        ----------
+        key : str
+        costly : bool
+            Whether at least one channel must carry something.
+        """
         fix = f"Name the channels and bytes per byte, for example {key} = {{ hbm = 1.0 }}"
         value = self._take(key, None, fix)
         if not isinstance(value, dict):
-            raise self.wrong(key, f"must be a table, got {value!r}", fix)
+            raise self.wrong(key, f"must be a table, got {_shown(value)}", fix)
         for channel, load in value.items():
             if isinstance(load, bool) or not isinstance(load, int | float):
-                raise self.wrong(f"{key}.{channel}", f"must be a number, got {load!r}", fix)
+                raise self.wrong(f"{key}.{channel}", f"must be a number, got {_shown(load)}", fix)
+            if load > _MOST_LOAD:
+                problem = f"{_shown(load)} is too large to be bytes per byte"
+                raise self.wrong(
+                    f"{key}.{channel}", problem, "Give bytes per byte, usually 1; rates go to [[channels]]"
+                )
+        if costly and all(load == 0 for load in value.values()):
+            raise self.wrong(key, "loads no channel, so that it would take no time", fix)
         return {channel: float(load) for channel, load in value.items()}
 
     def table(self, key: str) -> Table:
         """The table below a key."""
         value = self._take(key, None, f"Add a table [{key}]")
         if not isinstance(value, dict):
-            raise self.wrong(key, f"must be a table, got {value!r}", f"Write it as [{key}]")
+            raise self.wrong(key, f"must be a table, got {_shown(value)}", f"Write it as [{key}]")
         return Table(value, f"{self._where}: {key}", self._error)
 
     def tables(self, key: str) -> list[Table]:
@@ -123,7 +149,7 @@ class Table:
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(key, "must be one or more tables", fix)
         return [
-            Table(item, f"{self._where}: {key} {item.get('name', number)!r}", self._error)
+            Table(item, f"{self._where}: {key} {_shown(item.get('name', number))}", self._error)
             for number, item in enumerate(value)
         ]
 
@@ -132,6 +158,15 @@ class Table:
         if value is None:
             raise self.wrong(key, "is missing", fix)
         return value
+
+
+def _shown(value: Any) -> str:
+    """A value from a file for a message, cut short where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:40]}..."
 
 
 def read(path: str | Path, error: type[KvoptError]) -> Table:
@@ -151,7 +186,7 @@ def read(path: str | Path, error: type[KvoptError]) -> Table:
     try:
         with open(path, "rb") as file:
             return Table(tomllib.load(file), str(path), error)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+    except (ValueError, RecursionError) as wrong:  # No TOML, no UTF-8, an integer too long or a nesting too deep.
         raise error(str(path), f"is not TOML: {wrong}", "Compare it with a file in kvopt/specs") from None
     except OSError as wrong:
         raise error(str(path), f"cannot be read: {wrong.strerror}", "Give the path of a .toml file") from None

@@ -68,6 +68,11 @@ class Axis:
         return max(float(self.instance.live_bytes.max()), self.least)
 
     @property
+    def neutral(self) -> Instance:
+        """The instance with a value that does not depend on its own: the same for all that differ in it alone."""
+        return self.at(self.most if self.is_capacity else 1.0)
+
+    @property
     def _rates(self) -> np.ndarray:
         return self.instance.platform.bandwidth_bytes_per_s[list(self.channels)]
 

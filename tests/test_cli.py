@@ -185,6 +185,11 @@ def test_a_platform_may_be_a_file(tmp_path):
     done = run(*options)
     assert done.exit_code == 0, done.output
     assert "mine, exclusive copies" in done.output
+    assert "warning" not in done.output
+    path.write_text(path.read_text().replace("480e9", "48e9"))
+    done = run(*options)
+    assert done.exit_code == 0
+    assert f"warning: {path}: tiers 'lpddr': capacity_bytes: the backing tier holds 48.0 GB, less" in done.stderr
     path.write_text(path.read_text().replace("96e9", '"96GB"'))
     done = run(*options)
     assert done.exit_code == 2

@@ -74,13 +74,15 @@ def test_phases_cover_all_steps_and_price_what_binds(found):
 
 
 def test_capacity_is_worth_what_its_prices_say(found):
-    """A supergradient: more capacity saves at most the price, in bound."""
+    """The same multipliers prove a bound with more capacity too, lower by the price."""
     instance = found.instance
     worth = sum(row["seconds_per_byte"] for row in found.phase_rows if row["tier"] == "hbm")
     assert worth > 0
     extra = 1024.0
-    more = kvopt.bound(instance.with_hbm_bytes(instance.capacity_bytes[0] + extra))
-    assert more.value_s >= found.bound.value_s - worth * extra * (1 + 1e-6) - 1e-15
+    more = instance.with_hbm_bytes(instance.capacity_bytes[0] + extra)
+    assert kvopt.verify(more, found.bound.certificate) == pytest.approx(
+        found.bound.value_s - worth * extra, rel=1e-6, abs=1e-15
+    )
 
 
 def test_no_capacity_binds_where_all_fits(instance):

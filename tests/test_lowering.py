@@ -73,10 +73,10 @@ def test_a_capacity_is_infinite_only_where_it_cannot_bind(instance):
 @pytest.mark.parametrize(("copies", "down"), [("exclusive", 1), ("inclusive", 0)])
 @pytest.mark.parametrize(("moves", "reread"), [("explicit", 1), ("read-through", 0)])
 def test_operations_in_seconds_per_byte(copies, down, moves, reread):
-    """One byte, every transition, on round rates: hbm 4e12, link in and out 450e9, lpddr 512e9 bytes/s."""
+    """One byte, every transition, on round rates: hbm 4e12, link in and out 450e9, lpddr 384e9 bytes/s."""
     trace = Trace.from_accesses([0], [0], n_steps=2, n_lanes=1, lane=[0], size_bytes=[1], write_step=[0])
     low = lower(Instance(trace, Platform.preset("gh200"), Rules(copies, moves)))
-    rates = np.array([4e12, 450e9, 450e9, 512e9])
+    rates = np.array([4e12, 450e9, 450e9, 384e9])
     hbm, from_host, to_host = np.array([1, 0, 0, 0]), np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
     expected = {
         (0, FAST, FAST): 0 * hbm,

@@ -58,8 +58,12 @@ def test_with_capacity_changes_that_tier_alone():
 @pytest.mark.parametrize(
     ("name", "capacities", "rates"),
     [
-        ("gh200", (96e9, 480e9), {"hbm": 4e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 512e9}),
+        ("gh200", (96e9, 480e9), {"hbm": 4e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
+        ("gh200-144", (144e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
+        ("gb200", (186e9, 240e9), {"hbm": 8e12, "link_in": 225e9, "link_out": 225e9, "lpddr": 192e9}),
         ("fang2025", (24e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "dram": 500e9}),
+        ("u280", (8e9, 32e9), {"hbm": 460e9, "ddr": 38.4e9}),
+        ("mi300a", (128e9, 128e9), {"hbm": 5.3e12, "link_in": 128e9, "link_out": 128e9, "neighbour": 5.3e12}),
     ],
 )
 def test_presets_have_the_published_numbers(name, capacities, rates):
@@ -70,7 +74,11 @@ def test_presets_have_the_published_numbers(name, capacities, rates):
     assert all(t.source for t in platform.tiers)
 
 
-@pytest.mark.parametrize("name", [name for name in platforms.names() if name not in ("nvme", "u280")])
+THREE_TIERS = ("gh200-cxl", "h100-pcie-nvme")
+NO_LINK = ("nvme", "u280")
+
+
+@pytest.mark.parametrize("name", [name for name in platforms.names() if name not in THREE_TIERS + NO_LINK])
 def test_presets_read_the_backing_tier_through_its_bus_and_the_link(name):
     platform = Platform.preset(name)
     host = platform.tiers[1].name
@@ -79,6 +87,31 @@ def test_presets_read_the_backing_tier_through_its_bus_and_the_link(name):
     assert by_name["read"] == {"hbm": 0, "link_in": 1, "link_out": 0, host: 1}
     assert by_name["write"] == {"hbm": 0, "link_in": 0, "link_out": 1, host: 1}
     assert list(platform.loads("read")[0]) == list(platform.loads("write")[0]) == [1, 0, 0, 0]
+
+
+def test_every_preset_but_two_has_two_tiers():
+    assert tuple(n for n in platforms.names() if len(Platform.preset(n).tiers) != 2) == THREE_TIERS
+    assert [len(Platform.preset(n).tiers) for n in THREE_TIERS] == [3, 3]
+
+
+def loaded(platform: Platform, role: str, tier: int) -> dict[str, float]:
+    """The channels one byte loads, those at rest left out."""
+    names = (c.name for c in platform.channels)
+    return {name: load for name, load in zip(names, platform.loads(role)[tier], strict=True) if load}
+
+
+def test_an_expander_is_read_over_its_own_link_and_the_shared_one():
+    platform = Platform.preset("gh200-cxl")
+    assert loaded(platform, "read", 1) == {"link_in": 1, "lpddr": 1}
+    assert loaded(platform, "read", 2) == loaded(platform, "move_out", 2) == {"link_in": 1, "cxl_in": 1, "cxl": 1}
+    assert loaded(platform, "write", 2) == {"link_out": 1, "cxl_out": 1, "cxl": 1}
+
+
+def test_a_disk_is_staged_in_host_memory_and_shares_its_link():
+    platform = Platform.preset("h100-pcie-nvme")
+    assert loaded(platform, "read", 1) == {"link_in": 1, "ddr": 1}
+    assert loaded(platform, "read", 2) == loaded(platform, "move_out", 2) == {"link_in": 1, "ddr": 2, "ssd_read": 1}
+    assert loaded(platform, "write", 2) == {"link_out": 1, "ddr": 2, "ssd_write": 1}
 
 
 def test_an_unknown_preset_names_the_known_ones():

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from kvopt.bounds.certificate import verify
+from kvopt.bounds.certificate import surely_late, verify
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower
 from kvopt.residency import nearest
@@ -30,11 +30,13 @@ def aggregate_bound(instance: Instance) -> Bound:
     low = lower(instance)
     slot_value, price = slotwise_prices(low)
     step_price = None if not low.prices.stepwise else np.full(low.n_steps, uniform_step_price(low))
-    certificate = Certificate(price, np.zeros((low.n_tiers, instance.n_slots)), step_price)
+    late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
+    certificate = Certificate(price, np.zeros((low.n_tiers, instance.n_slots)), step_price, late_price)
+    slotwise = float(slot_value.sum()) + low.base_price + surely_late(instance, late_price)
     return Bound(
         # At these prices paths also pay for writes and moves, so the certificate proves as much or more; less only by
         # verification's allowance for rounding.
-        value=min(float(slot_value.sum()) + low.base_price, verify(instance, certificate)),
+        value=min(slotwise, verify(instance, certificate)),
         source="aggregate bandwidth",
         role=Role.CERTIFIED,
         verified=True,
@@ -49,11 +51,17 @@ def uniform_step_price(low: Lowered) -> float:
     return low.prices.per_second + sum(weight for weight, _ in low.prices.tails) / low.n_steps
 
 
-def slotwise_prices(low: Lowered) -> tuple[np.ndarray, np.ndarray]:
+def slotwise_prices(low: Lowered, *, seconds_only: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Solve every slot's split by its dual: the channel prices at which even the cheapest tier to read costs most.
 
     That is a matrix game of K tiers against C channels, whose solution makes some m tiers equally cheap with prices on
     m channels: all such systems are solved, which for a few tiers and channels is a few dozen, slots side by side.
+
+    Parameters
+    ----------
+    low : Lowered
+    seconds_only : bool
+        Count seconds, in place of what the objective makes of them and of bytes.
 
     Returns
     -------
@@ -62,8 +70,9 @@ def slotwise_prices(low: Lowered) -> tuple[np.ndarray, np.ndarray]:
     channel_price : float64[C, T]
         Sums to 1 over the channels; at most K are positive.
     """
-    second = uniform_step_price(low)
-    ends, read_price = _ends(low, second)
+    ends, read_price = _ends(low, 1.0 if seconds_only else uniform_step_price(low))
+    if seconds_only:
+        read_price = np.zeros_like(read_price)
     value = np.full(low.n_slots, -np.inf)
     price = np.zeros_like(low.base_s)
     for m in range(1, min(len(ends), low.n_channels) + 1):

@@ -12,6 +12,10 @@ and the mean of the m longest steps, the polytope is 0 <= omega[n] <= w / m, sum
 of theirs, which a vector is in exactly when its k largest entries add up to at most sum_j w_j min(1, k / m_j), for
 every k (a sum of polymatroids; Edmonds, 1970).
 
+Counting steps over a deadline is not convex, and no prices a second stand for it. What is certified is that a step is
+late whatever the placement: with prices on the channels alone, sum_c lambda load / B of a slot is no less than with all
+its reads from the tier where they are cheapest. A count proved so ignores capacity and moves, and may be far below.
+
 This module computes D slot by slot with numpy, all blocks at once, straight from trace and platform. It imports no
 engine and no kernel; it shares with them only the mathematics.
 """
@@ -20,8 +24,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.instance import Instance
-from kvopt.objective import tail_steps
+from kvopt.instance import Instance, Rules
+from kvopt.prices import LATE, tail_steps
 from kvopt.result import Certificate
 
 _EPS = np.finfo(float).eps
@@ -59,9 +63,10 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     weights = rho[:, 0] * instance.weight_bytes_per_slot
     rent = (mu[bounded] * capacity[bounded][:, None]).sum(axis=0)
     paths = _cheapest_paths(instance, rho, omega, sigma, mu)
-    value = float(np.sum(weights) - np.sum(rent) + np.sum(paths))
+    late = surely_late(instance, certificate.late_price)
+    value = float(np.sum(weights) - np.sum(rent) + np.sum(paths)) + late
     # Every term is a sum of at most a few roundings a slot; n * eps * (sum of magnitudes) bounds them all.
-    magnitude = float(np.sum(weights) + np.sum(rent) + np.sum(paths))
+    magnitude = float(np.sum(weights) + np.sum(rent) + np.sum(paths)) + late
     return value - 8 * (instance.n_slots + len(paths)) * _EPS * magnitude
 
 
@@ -70,26 +75,57 @@ def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, 
 
     Channel prices are scaled down where rounding left them above 1, and step prices likewise.
     """
-    lam, mu = certificate.channel_price, certificate.capacity_price_s_per_byte
-    shapes = ((len(instance.platform.channels), instance.n_slots), (len(instance.platform.tiers), instance.n_slots))
-    for name, array, shape in zip(("channel_price", "capacity_price_s_per_byte"), (lam, mu), shapes, strict=True):
-        if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}, the instance needs {shape}")
-        if not (np.isfinite(array).all() and (array >= 0).all()):
-            raise ValueError(f"{name} has negative or non-finite entries: no certificate")
+    mu = certificate.capacity_price_s_per_byte
+    _check_array("capacity_price_s_per_byte", mu, (len(instance.platform.tiers), instance.n_slots))
+    lam = _shares("channel_price", certificate.channel_price, instance)
+    return lam * np.repeat(_step_prices(instance, certificate.step_price), instance.trace.n_lanes), mu
+
+
+def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, the instance needs {shape}")
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise ValueError(f"{name} has negative or non-finite entries: no certificate")
+
+
+def _shares(name: str, lam: np.ndarray, instance: Instance) -> np.ndarray:
+    """Channel prices that add up to at most 1 in every slot, rounding included."""
+    _check_array(name, lam, (len(instance.platform.channels), instance.n_slots))
     total = lam.sum(axis=0)
     if (total > 1 + 1e-9).any():
-        raise ValueError("channel_price adds up to more than 1 in some slot: no certificate")
+        raise ValueError(f"{name} adds up to more than 1 in some slot: no certificate")
     # Loads are never negative, so scaling a slot's prices down keeps the bound valid.
-    lam = lam / np.maximum(1.0, total * (1 + 4 * _EPS))
-    return lam * np.repeat(_step_prices(instance, certificate.step_price), instance.trace.n_lanes), mu
+    return lam / np.maximum(1.0, total * (1 + 4 * _EPS))
+
+
+def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
+    """What steps that miss a deadline whatever the placement cost, as these channel prices show; 0 without any.
+
+    Parameters
+    ----------
+    instance : Instance
+    late_price : float64[C, T] or None
+    """
+    if late_price is None or not instance.prices.deadlines:
+        return 0.0
+    trace, platform = instance.trace, instance.platform
+    lam = _shares("late_price", late_price, instance)
+    rho = lam.T @ (platform.loads("read") / platform.bandwidth_bytes_per_s).T
+    change = np.zeros((trace.n_steps + 1, trace.n_lanes))
+    lane, size = trace.lane[trace.run_block], trace.size_bytes[trace.run_block]
+    np.add.at(change, (trace.run_start, lane), size)
+    np.subtract.at(change, (trace.run_stop, lane), size)
+    read = np.cumsum(change, axis=0)[:-1].ravel()
+    slot_s = rho[:, 0] * instance.weight_bytes_per_slot + rho.min(axis=1) * read
+    step_s = slot_s.reshape(trace.n_steps, trace.n_lanes).sum(axis=1)
+    # What rounding could have added is taken off: a step counts as late only if it is late by more than that.
+    step_s *= 1.0 - 8 * (len(platform.channels) + trace.n_lanes) * _EPS
+    return float(sum(weight * np.count_nonzero(step_s > d * (1 + LATE)) for weight, d in instance.prices.deadlines))
 
 
 def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
     """float64[N]: units a second of each step, after refusing what is outside the objective's polytope."""
     prices, n_steps = instance.prices, instance.trace.n_steps
-    if prices.deadlines and any(weight > 0 for weight, _ in prices.deadlines):
-        raise ValueError("an objective that counts late steps has no certificate of this kind")
     if given is None:
         return np.full(n_steps, prices.per_second)
     if given.shape != (n_steps,):
@@ -136,10 +172,10 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     trace, rules, states = instance.trace, instance.rules, instance.states
     n_states = len(states)
     here, done = np.zeros((n_states, len(mine))), np.empty(len(mine))
+    after = np.empty_like(here)
     if instance.initial is not None:
-        given = instance.initial[mine]
         here[:, trace.write_step[mine] < 0] = np.inf
-        here[given, np.arange(len(mine))] = 0.0
+        here[instance.initial[mine], np.arange(len(mine))] = 0.0
     read = np.zeros(len(mine), bool)
     of_lane = np.isin(trace.run_block, mine)
     owner = np.searchsorted(mine, trace.run_block[of_lane])
@@ -147,35 +183,43 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     begin = _grouped(trace.run_start[of_lane], trace.n_steps)
     end = _grouped(trace.run_stop[of_lane], trace.n_steps)
     dies = _grouped(instance.death_slot[mine] - 1, trace.n_slots)
+    reading = np.stack([_served(held, rho, rules) for held in states])
+    writing, full = _changes(instance, omega, sigma)
     for t in range(trace.n_slots):
+        change = full[t][:, :, None]
         if t % trace.n_lanes == lane:
             step = t // trace.n_lanes
             here[:, born(step)] = (states @ omega[t])[:, None]
             read[owner[end(step)]] = False
             read[owner[begin(step)]] = True
-            for z, held in enumerate(states):
-                copies = np.flatnonzero(held) if rules.balanced else [np.argmax(held)]
-                here[z] += read * rho[t, copies].min()
+            here += reading[:, t, None] * read
+            if rules.read_through:
+                change = np.where(read, writing[t][:, :, None], change)
         here += rent[t][:, None]
         last = dies(t)
         done[last] = here[:, last].min(axis=0)
-        through = read & rules.read_through & (t % trace.n_lanes == lane)
-        here = np.stack([_best_way(here, z, through, omega[t], sigma[t], instance) for z in range(n_states)])
+        for z in range(n_states):
+            np.minimum.reduce(here + change[:, z], axis=0, out=after[z])
+        here, after = after, here
     return done
 
 
-def _best_way(here, target, through, omega, sigma, instance) -> np.ndarray:
-    """float64[b]: cheapest way to a state in the next slot, from wherever it is cheapest."""
+def _served(held: np.ndarray, rho: np.ndarray, rules: Rules) -> np.ndarray:
+    """float64[T]: what a byte read costs from the copy that serves it, of a block in the tiers ``held``."""
+    copies = np.flatnonzero(held)
+    return rho[:, copies if rules.balanced else copies[:1]].min(axis=1)
+
+
+def _changes(instance: Instance, omega: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64[T, S, S] twice: what a byte costs from state to state when it is read through, and when it is not."""
     states = instance.states
-    best = np.full(here.shape[1], np.inf)
-    for z, held in enumerate(states):
-        new = states[target] & ~held
-        writing = omega[new].sum()
-        reading = new.sum() * sigma[np.argmax(held)]
-        if instance.rules.free_moves:
-            writing = reading = 0.0
-        best = np.minimum(best, here[z] + writing + np.where(through, 0.0, reading))
-    return best
+    new = states[None, :, :] & ~states[:, None, :]
+    near = np.argmax(states, axis=1)
+    writing = np.einsum("tk,yzk->tyz", omega, new)
+    reading = sigma[:, near, None] * new.sum(axis=2)
+    if instance.rules.free_moves:
+        return np.zeros_like(writing), np.zeros_like(writing)
+    return writing, writing + reading
 
 
 def _grouped(key: np.ndarray, n_keys: int):

@@ -27,12 +27,11 @@ import numpy as np
 from scipy import special
 
 from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
-from kvopt.bounds.certificate import verify
+from kvopt.bounds.certificate import surely_late, verify
 from kvopt.bounds.descent import Descent
-from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
-from kvopt.objective import tail_steps
+from kvopt.prices import tail_steps
 from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 
@@ -123,7 +122,7 @@ class _Ascent:
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
         self.n_rents = len(self.tiers) * self.low.n_slots
-        self.unit = unit_per_byte(self.low)
+        self.unit = unit_per_byte(self.low, uniform_step_price(self.low))
         prices, n_steps = self.low.prices, self.low.n_steps
         counts = [(weight, tail_steps(n_steps, share)) for weight, share in prices.tails if weight > 0]
         self.tails = [_Tail(weight, steps) for weight, steps in counts if steps < n_steps]
@@ -264,29 +263,24 @@ def dual_bound(
     Bertsekas (1982), projected Newton methods; Liu and Nocedal (1989), L-BFGS.
     """
     began = time.perf_counter()
-    if instance.prices.deadlines:
-        raise MethodError(
-            "bound",
-            f"objective {instance.objective.name!r} counts late steps, which is not convex: no price a second stands "
-            "for it",
-            "Bound an objective without deadlines (tail and worst step are), or solve 'exact' for its own bound",
-        )
     low = lower(instance)
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     slotwise_s, slotwise = slotwise_prices(low)
     step_price = np.full(low.n_steps, uniform_step_price(low)) if low.prices.stepwise else None
     first = Certificate(slotwise, np.zeros((low.n_tiers, low.n_slots)), step_price)
+    late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
     deadline = began + (np.inf if time_limit_s is None else time_limit_s)
     slot_s = float(slotwise_s.mean())
     if slot_s <= 0:
         # Where one tier's reads are free, no slot need cost anything by itself; moves may.
-        slot_s = unit_per_byte(low) * float(low.size_bytes.sum()) / low.n_slots
+        slot_s = unit_per_byte(low, uniform_step_price(low)) * float(low.size_bytes.sum()) / low.n_slots
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
-        return _finished(instance, first, low.base_price, Termination.OPTIMAL, began, ())
+        return _finished(instance, first, low.base_price, Termination.OPTIMAL, began, (), late_price)
     ascent = _Ascent(low, trellis, slot_s, deadline, instance.objective.unit)
     best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
-    return replace(_finished(instance, best[1], best[0], termination, began, history), guide=ascent.guide)
+    found = _finished(instance, best[1], best[0], termination, began, history, late_price)
+    return replace(found, guide=ascent.guide)
 
 
 def _climb(
@@ -352,8 +346,11 @@ def _finished(
     termination: Termination,
     began: float,
     history: tuple[Progress, ...],
+    late_price: np.ndarray | None,
 ) -> Bound:
     """Verify, and refuse to return a number on which the kernel and the slow path differ."""
+    certificate = replace(certificate, late_price=late_price)
+    value_s += surely_late(instance, late_price)
     verified_s = verify(instance, certificate)
     mu, capacity = certificate.capacity_price_s_per_byte, np.array(instance.capacity_bytes)[:, None]
     # Rent and paths may be far larger than their difference, and it is they that are rounded.
