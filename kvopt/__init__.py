@@ -26,6 +26,7 @@ from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionSta
 from kvopt.sizing import Sizing, size
 from kvopt.solve import bound, methods, solve
 from kvopt.sources.embedded import example_trace
+from kvopt.sweep import Sweep, SweepPoint, sweep
 from kvopt.trace import Trace
 from kvopt.trace_io import load_trace
 
@@ -57,6 +58,8 @@ __all__ = [
     "Rules",
     "Sizing",
     "SolutionStatus",
+    "Sweep",
+    "SweepPoint",
     "Termination",
     "Tier",
     "Trace",
@@ -75,6 +78,7 @@ __all__ = [
     "size",
     "solve",
     "sub_instance",
+    "sweep",
     "verify",
 ]
 

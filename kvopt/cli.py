@@ -9,19 +9,20 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, model_spec, objective_text, output, platforms, report
-from kvopt.cli_types import AMOUNT, OneLineErrors
+from kvopt import describe, model_spec, objective_text, output, platforms, policies, report, sweep_file
+from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
 from kvopt.result import Termination
-from kvopt.solve import check_arguments
+from kvopt.solve import ALIASES, check_arguments
 from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
 
 _DEFAULT_HBM_SHARE = 0.25
 """HBM for the embedded trace, as a share of its peak KV bytes: small enough that placement matters."""
 _PICTURES = (".png", ".pdf", ".svg")
 _INTERRUPTED = 130
+_FREE = "free"
 _STDOUT = "-"
 
 
@@ -43,28 +44,27 @@ def _instance_options(command, paging: bool = True):
         platform,
         hbm_bytes,
         backing_bytes,
+        tier_bytes,
         kv_bytes,
         page_tokens,
         copies,
         moves,
+        reads,
+        writes,
+        initial,
         weight_bytes_per_slot,
         batch,
         objective,
         **rest,
     ):
-        rules = kvopt.Rules(copies, moves)
+        rules = kvopt.Rules(copies, moves, reads, writes)
         base = kvopt.Platform.preset(platform)
         loaded = _trace(trace)
         if kv_bytes is not None:
             loaded = loaded.with_size_bytes(kv_bytes)
-        if hbm_bytes is None and trace is None:
-            hbm_bytes = _DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"]
-        for option, tier, amount in (("--hbm-bytes", 0, hbm_bytes), ("--backing-bytes", -1, backing_bytes)):
-            if amount is None:
-                continue
-            if not amount > 0:
-                raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
-            base = base.with_capacity(amount, tier)
+        base, named = _with_capacities(base, hbm_bytes, backing_bytes, tier_bytes)
+        if trace is None and base.tiers[0].name not in named:
+            base = base.with_capacity(_DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"])
         instance = kvopt.Instance(
             loaded,
             base,
@@ -74,8 +74,11 @@ def _instance_options(command, paging: bool = True):
             objective=objective_text.parse(objective),
         )
         if not paging:
-            return command(instance=instance, page_tokens=page_tokens, **rest)
-        return command(instance=instance if page_tokens is None else instance.paged(page_tokens), **rest)
+            if page_tokens is not None and initial != _FREE:
+                raise KvoptError("--initial", "is of tokens, and pages are placed", f"Leave it at {_FREE}")
+            return command(instance=_begun(instance, initial), page_tokens=page_tokens, **rest)
+        paged = instance if page_tokens is None else instance.paged(page_tokens)
+        return command(instance=_begun(paged, initial), **rest)
 
     options = [
         click.argument("trace", required=False, type=Path),
@@ -88,7 +91,16 @@ def _instance_options(command, paging: bool = True):
             help="HBM for the KV cache, as in 24e9 or 24GB. [default: the platform's; for the embedded trace "
             f"{_DEFAULT_HBM_SHARE:.0%} of its peak KV bytes]",
         ),
-        click.option("--backing-bytes", type=AMOUNT, help="Capacity of the backing tier. [default: the platform's]"),
+        click.option(
+            "--backing-bytes", type=AMOUNT, help="Capacity of the backing tier, the last. [default: the platform's]"
+        ),
+        click.option(
+            "--tier-bytes",
+            type=NAMED_AMOUNT,
+            multiple=True,
+            metavar="NAME=SIZE",
+            help="Capacity of any tier, as in dram=24GB; for several, again. [default: the platform's]",
+        ),
         click.option(
             "--kv-bytes-per-token-layer",
             "kv_bytes",
@@ -104,6 +116,19 @@ def _instance_options(command, paging: bool = True):
         click.option("--copies", default="exclusive", show_default=True, help="exclusive or inclusive."),
         click.option("--moves", default="explicit", show_default=True, help="explicit, read-through or free."),
         click.option(
+            "--reads", default="nearest", show_default=True, help="nearest, or of inclusive copies balanced over two."
+        ),
+        click.option(
+            "--writes", default="through", show_default=True, help="through, or of inclusive copies back when needed."
+        ),
+        click.option(
+            "--initial",
+            default=_FREE,
+            show_default=True,
+            help="Where prefill leaves the blocks: free to choose, or as in slot 0 of a policy or of a placement that "
+            "--save-placement wrote (.parquet).",
+        ),
+        click.option(
             "--weight-bytes-per-slot", type=AMOUNT, default=0.0, help="Weights read in every slot. [default: 0]"
         ),
         click.option("--batch", type=int, default=1, show_default=True, help="Sequences that decode together."),
@@ -115,6 +140,46 @@ def _instance_options(command, paging: bool = True):
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
+
+
+def _with_capacities(
+    platform: kvopt.Platform, hbm_bytes: float | None, backing_bytes: float | None, tier_bytes: list[tuple[str, float]]
+) -> tuple[kvopt.Platform, set[str]]:
+    """The platform with the capacities given, and the names of the tiers that were."""
+    names = [tier.name for tier in platform.tiers]
+    given = [("--hbm-bytes", names[0], hbm_bytes), ("--backing-bytes", names[-1], backing_bytes)]
+    given += [("--tier-bytes", name, amount) for name, amount in tier_bytes]
+    named: set[str] = set()
+    for option, name, amount in given:
+        if amount is None:
+            continue
+        if name not in names:
+            raise KvoptError(
+                option, f"platform {platform.name!r} has no tier {name!r}", f"Choose from: {', '.join(names)}"
+            )
+        if name in named:
+            raise KvoptError(option, f"tier {name!r} is given twice", "Give its capacity once")
+        if not amount > 0:
+            raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
+        platform = platform.with_capacity(amount, names.index(name))
+        named.add(name)
+    return platform, named
+
+
+def _begun(instance: kvopt.Instance, initial: str) -> kvopt.Instance:
+    """The instance with the states in slot 0 that --initial asks for."""
+    if initial == _FREE:
+        return instance
+    if Path(initial).suffix == ".parquet":
+        return instance.with_initial(kvopt.load_placement(initial, instance, field="--initial"))
+    name = ALIASES.get(initial, initial)
+    if name not in policies.names():
+        raise KvoptError(
+            "--initial",
+            f"there is no policy {initial!r}",
+            f"Choose from: {_FREE}, {', '.join(policies.names())}, or a .parquet file",
+        )
+    return instance.with_initial(kvopt.solve(instance, name).placement)
 
 
 _json_option = click.option("--json", "json_path", type=Path, help="Write the result as JSON; - for standard output.")
@@ -178,7 +243,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     comparison = kvopt.Comparison(instance, bound, ideal, found, seed=seed, interrupted=stopped)
     _print_report(comparison, json_path)
     if placement_path is not None and comparison.best is not None:
-        kvopt.save_placement(comparison.best.placement, placement_path, field="--save-placement")
+        kvopt.save_placement(comparison.best.placement, placement_path, instance, field="--save-placement")
     if stopped:
         _leave_interrupted("this is what was in hand")
 
@@ -230,13 +295,16 @@ def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, 
 @_instance_options
 @click.option("--target-latency-s", "target", type=AMOUNT, required=True, help="The decode time to meet, in seconds.")
 @click.option(
-    "--vary", default="hbm_bytes", show_default=True, help="hbm_bytes, or a channel; several join by + and are equal."
+    "--vary",
+    default="hbm_bytes",
+    show_default=True,
+    help="hbm_bytes, backing_bytes, or a channel; several join by + and are equal.",
 )
 @click.option("--time-limit", type=AMOUNT, default=60.0, show_default=True, help="Seconds for everything.")
 @_seed_option
 @_json_option
 def size(instance, target, vary, time_limit, seed, json_path) -> None:
-    """The least HBM or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
+    """The least memory or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
     _check_outputs(json_path)
     _compile_kernels()
     with display("lower") as show:
@@ -244,6 +312,68 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
     _print([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("this is the interval so far")
+
+
+@main.command()
+@_instance_options
+@click.option(
+    "--vary",
+    type=SPREAD,
+    required=True,
+    help="N values from A to B, in equal ratios, of hbm_bytes, backing_bytes, or a channel; several channels join by + "
+    "and are equal. As in hbm_bytes=1GB:8GB:10.",
+)
+@click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
+@_time_option
+@_seed_option
+@click.option(
+    "--json",
+    "json_path",
+    type=Path,
+    help="Write the points as JSON whenever one is finished, and take up those that are there; - for standard output.",
+)
+@click.option("--fresh", is_flag=True, help="Overwrite the file of --json instead of taking up its points.")
+@click.option("--plot", "plot_path", type=Path, help="Draw the curve: .png, .pdf or .svg.")
+def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_path) -> None:
+    """The curve of the decode time of TRACE over HBM or bandwidth: certified from below, achieved from above."""
+    _check_outputs(json_path, plot_path=plot_path)
+    name, values = vary
+    done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
+    keep = None if str(json_path) == _STDOUT else lambda sweep: _write_json(sweep.to_json(), json_path)
+    _compile_kernels()
+    with display("sweep") as show:
+        found = kvopt.sweep(
+            instance,
+            name,
+            values,
+            time_limit=time_limit,
+            seed=seed,
+            processes=processes,
+            on_progress=show,
+            on_point=keep,
+            done=done,
+        )
+    _print([*describe.header(instance)[:2], *describe.sweep_lines(found)], found.to_json(), json_path)
+    if plot_path is not None and found.points:
+        output.write_whole("--plot", plot_path, lambda part: _draw("plot_sweep", found, part))
+    if found.interrupted:
+        again = "" if json_path is None or str(json_path) == _STDOUT else "; the same command goes on from here"
+        _leave_interrupted(f"these are the points so far{again}")
+
+
+def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):
+    """Points of an earlier run of the same sweep."""
+    if json_path is None or not json_path.exists():
+        return ()
+    return sweep_file.load(
+        json_path,
+        instance,
+        vary,
+        seed=seed,
+        time_limit=time_limit,
+        field="--json",
+        fix="Choose another file, or overwrite this one with --fresh",
+    )
 
 
 @main.group()

@@ -7,6 +7,7 @@ import re
 import warnings
 
 import click
+import numpy as np
 
 from kvopt.errors import KvoptError, PlatformWarning
 
@@ -35,6 +36,62 @@ class Amount(click.ParamType):
 
 
 AMOUNT = Amount()
+
+
+class NamedAmount(click.ParamType):
+    """A name and an amount, as in dram=24GB."""
+
+    name = "name=number"
+
+    def convert(self, value, param, ctx) -> tuple[str, float]:
+        """(name, number)."""
+        if not isinstance(value, str):
+            return value
+        name, equals, amount = value.rpartition("=")
+        if not (equals and name.strip()):
+            self.fail(f"{value!r} names no tier. Write it like dram=24GB", param, ctx)
+        return name.strip(), AMOUNT.convert(amount, param, ctx)
+
+
+NAMED_AMOUNT = NamedAmount()
+
+
+class Spread(click.ParamType):
+    """``PARAM=A:B:N``: a name, and N values from A to B, both included, each as many times the one before it."""
+
+    name = "PARAM=A:B:N"
+
+    def convert(self, value, param, ctx) -> tuple[str, list[float]]:
+        """(PARAM, the values, ascending)."""
+        if not isinstance(value, str):
+            return value
+        name, equals, spread = (part.strip() for part in value.partition("="))
+        parts = spread.split(":")
+        if not (name and equals and len(parts) == 3):
+            self.fail(f"{value!r} is not PARAM=A:B:N. Write it like hbm_bytes=1GB:8GB:10", param, ctx)
+        first, last = (AMOUNT.convert(text, param, ctx) for text in parts[:2])
+        try:
+            number = int(parts[2])
+        except ValueError:
+            self.fail(f"{parts[2]!r} is no number of values. Write it like {name}={parts[0]}:{parts[1]}:10", param, ctx)
+        wrong = _spread_problem(first, last, number)
+        if wrong:
+            self.fail(f"{value!r} {wrong}", param, ctx)
+        # What memory buys is a matter of shares: from 1 to 2 GB as much changes as from 10 to 20.
+        return name, np.geomspace(first, last, number).tolist()
+
+
+def _spread_problem(first: float, last: float, number: int) -> str | None:
+    if not first > 0:
+        return f"begins at {first:g}. Begin above 0"
+    if not last > first:
+        return f"does not rise from {first:g} to {last:g}. Give the smaller end first"
+    if number < 2:
+        return f"asks for {number} values. Ask for both ends at least: 2 or more"
+    return None
+
+
+SPREAD = Spread()
 
 
 class OneLineErrors(click.Group):

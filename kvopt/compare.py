@@ -17,6 +17,9 @@ from kvopt.solve import ALIASES, bound, check_accepts, methods, solve
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kvopt.platform import Platform
+    from kvopt.trace import Trace
+
 DEFAULT_METHODS = ("static-oldest", "static-hottest", "lru", "belady", "look-ahead", "anneal", "exact")
 BASELINE = "static-oldest"
 _EXACT_STEPS = 8
@@ -134,6 +137,7 @@ def compare(
     time_limit: float | None = 15.0,
     seed: int = 0,
     objective: Objective | None = None,
+    threads: int | None = None,
     on_progress: OnMethodProgress | None = None,
 ) -> Comparison:
     """Run methods on one instance and set each beside the certified bound.
@@ -149,6 +153,8 @@ def compare(
     seed : int
     objective : Objective, optional
         In place of the instance's; see :mod:`kvopt.objective`.
+    threads : int, optional
+        Of the bound and of annealing; by default as many as there are cores.
     on_progress : callable, optional
         Called with the method's name and its progress.
 
@@ -166,7 +172,7 @@ def compare(
 
     check_accepts(instance, "bound")  # Every row is set beside a bound.
     ideal = bound(instance, method="aggregate")
-    certified = bound(instance, time_limit=time_limit, on_progress=progress_of("bound"))
+    certified = bound(instance, time_limit=time_limit, threads=threads, on_progress=progress_of("bound"))
     results: dict[str, Result] = {}
     sub = None
     stopped = certified.termination is Termination.INTERRUPTED
@@ -180,8 +186,16 @@ def compare(
                 continue
             limit = time_limit if name in ("anneal", "exact") else None
             start = _best(results) if name == "anneal" else None
+            options = {"threads": threads} if name == "anneal" else {}
             results[name] = solve(
-                instance, name, time_limit=limit, seed=seed, start=start, bound=certified, on_progress=progress_of(name)
+                instance,
+                name,
+                time_limit=limit,
+                seed=seed,
+                start=start,
+                bound=certified,
+                on_progress=progress_of(name),
+                **options,
             )
             stopped = results[name].termination is Termination.INTERRUPTED
         except KeyboardInterrupt:
@@ -192,7 +206,8 @@ def compare(
 def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: int = _EXACT_STEPS) -> Instance:
     """A part of an instance that the exact model can solve: the fullest lane, its first steps, every k-th block.
 
-    Capacity and weights shrink by the share of the live bytes that is kept, so that the part is as tight as the whole.
+    Capacities and weights shrink by the share of the live bytes that is kept, so that the part is as tight as the
+    whole, but that its backing tier has room for all. It begins free, also where the whole does not.
 
     Parameters
     ----------
@@ -209,25 +224,31 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: 
     alive = (trace.write_step < last) & (trace.free_step > first)
     lane = int(np.bincount(trace.lane[alive]).argmax())
     in_lane = np.flatnonzero(alive & (trace.lane == lane))
-    # Two tier variables and two moves a block and slot.
-    keep = max(4, most_columns // (4 * steps))
+    # A variable for each state and each way from one to another, for every block and slot, is about what there are.
+    keep = max(4, most_columns // (len(instance.states) ** 2 * steps))
     chosen = np.zeros(trace.n_blocks, bool)
     chosen[in_lane[np.linspace(0, len(in_lane) - 1, min(keep, len(in_lane))).astype(int)]] = True
     part = trace.window((first, last), lanes=[lane], blocks=chosen, name=f"{trace.name}, part")
     live = instance.live_bytes[first * trace.n_lanes : last * trace.n_lanes].mean()
     kept = part.summary()["peak_live_bytes"] / live
-    fast = instance.capacity_bytes[0] * kept
-    platform = instance.platform.with_capacity(max(fast, float(part.size_bytes.max())))
-    if math.isfinite(instance.capacity_bytes[1]):
-        platform = platform.with_capacity(max(instance.capacity_bytes[1] * kept, part.size_bytes.sum()), tier=1)
     return Instance(
         part,
-        platform,
+        _shrunk(instance, part, kept),
         instance.rules,
         weight_bytes_per_slot=instance.weight_bytes_per_slot * kept,
         batch=instance.batch,
         objective=instance.objective,
     )
+
+
+def _shrunk(instance: Instance, part: Trace, kept: float) -> Platform:
+    """The platform with this share of every capacity, but room for any block in the first tier and all in the last."""
+    platform, last = instance.platform, len(instance.capacity_bytes) - 1
+    least = {0: float(part.size_bytes.max()), last: float(part.size_bytes.sum())}
+    for tier, capacity in enumerate(instance.capacity_bytes):
+        if tier == 0 or math.isfinite(capacity):
+            platform = platform.with_capacity(max(capacity * kept, least.get(tier, 0.0)), tier)
+    return platform
 
 
 def _compare_sub(instance: Instance, time_limit: float | None, seed: int, on_progress) -> Comparison:

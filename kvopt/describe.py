@@ -13,10 +13,14 @@ from kvopt.model_spec import ModelSpec
 from kvopt.platform import Platform
 from kvopt.result import Bound, Termination
 from kvopt.trace import Trace
-from kvopt.units import amount_text, bytes_text, count, percent, rate_text, seconds_text
+from kvopt.units import amount_text, bytes_text, count, percent, rate_text, seconds_text, time_unit
 
 if TYPE_CHECKING:
     from kvopt.sizing import Sizing
+    from kvopt.sweep import Sweep, SweepPoint
+
+_WORDS = (2, 5, 7)
+"""Columns of a sweep that are set flush left."""
 
 
 def header(instance: Instance) -> list[str]:
@@ -24,20 +28,27 @@ def header(instance: Instance) -> list[str]:
     trace, rules = instance.trace, instance.rules
     fast = instance.platform.tiers[0].name
     room, peak = instance.capacity_bytes[0], float(instance.live_bytes.max())
+    several = "both" if len(instance.platform.tiers) == 2 else "all"
     alive = f"the {bytes_text(peak)} alive at the peak"
     lines = [
         f"trace     {size_text(instance)}",
         f"platform  {instance.platform.name}, {rules.copies.value} copies, {rules.moves.value} moves"
+        + (", balanced reads" if rules.balanced else "")
+        + (", written back" if rules.write_back else "")
+        + ("" if instance.initial is None else ", from a given start")
         + (f", batch {instance.batch}" if instance.batch > 1 else ""),
         f"{fast:<9} {bytes_text(room)} for the KV cache, {percent(room / peak) if room < peak else 'all'} of {alive}",
     ]
+    for tier, capacity in zip(instance.platform.tiers[1:-1], instance.capacity_bytes[1:-1], strict=True):
+        share = percent(capacity / peak) if capacity < peak else "all"
+        lines.append(f"{tier.name:<9} {bytes_text(capacity)}, {share} of what is alive at the peak")
     if not instance.timed:
         lines.append(f"objective {instance.objective.name} [{instance.objective.unit}]")
     if instance.weight_bytes_per_slot:
         lines.append(f"weights   {bytes_text(instance.weight_bytes_per_slot)} read in every slot of {trace.n_slots:,}")
     if room >= peak:
         lines.append(
-            f"note      everything fits in {fast}: placement is moot but for using both tiers' bandwidth at once; "
+            f"note      everything fits in {fast}: placement is moot but for using {several} tiers' bandwidth at once; "
             f"less than {bytes_text(peak)} makes it matter"
         )
     return lines
@@ -73,23 +84,56 @@ def bound_line(instance: Instance, bound: Bound) -> str:
 
 def sizing_lines(found: Sizing) -> list[str]:
     """Between which values the least one lies, and on what authority."""
-
-    def text(value: float) -> str:
-        return bytes_text(value) + ("/s" if found.unit.endswith("per_s") else "")
-
     if found.lower is None:
         lower = "at least   nothing is proven"
     elif math.isinf(found.lower):
         lower = f"no value meets the target ({found.lower_source})"
     else:
-        lower = f"more than  {text(found.lower)} ({found.lower_source})"
+        lower = f"more than  {_value_text(found.unit, found.lower)} ({found.lower_source})"
     lines = [f"target    {seconds_text(found.target_s)} decode time, by the least {found.vary}", f"needs     {lower}"]
     if found.upper is not None:
-        lines.append(f"          at most    {text(found.upper)} ({found.upper_source})")
+        lines.append(f"          at most    {_value_text(found.unit, found.upper)} ({found.upper_source})")
     elif found.lower is None or math.isfinite(found.lower):
         lines.append("          at most    nothing was found that meets the target")
     took = f"{found.elapsed_s:.0f} s, {count(len(found.probes), 'probe')}, {found.termination.value}"
     return [*lines, f"took      {took}"]
+
+
+def sweep_lines(found: Sweep) -> list[str]:
+    """The band, a line a value; ends that come from another value say from which."""
+    if not found.points:
+        return ["points    none was finished"]
+    unit = time_unit([p.achieved_s for p in found.points])
+    rows = [("", "certified", "", "achieved", "above", "by", "took", "")]
+    rows += [
+        (
+            _value_text(found.unit, p.value),
+            f">= {seconds_text(p.bound_s, unit)}",
+            f"({p.bound_source})",
+            f"<= {seconds_text(p.achieved_s, unit)}",
+            percent(p.gap, sign=True),
+            p.method,
+            f"{p.elapsed_s:.0f} s",
+            _taken_over(found.unit, p),
+        )
+        for p in found.points
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: tuple[str, ...]) -> str:
+        cells = enumerate(zip(row, widths, strict=True))
+        return "  ".join(cell.ljust(w) if i in _WORDS else cell.rjust(w) for i, (cell, w) in cells).rstrip()
+
+    return [f"decode time by {found.vary}", *(f"  {line(row)}" for row in rows)]
+
+
+def _taken_over(unit: str, point: SweepPoint) -> str:
+    ends = (("bound", point.lower_from), ("placement", point.upper_from))
+    return ", ".join(f"{end} of {_value_text(unit, value)}" for end, value in ends if value != point.value)
+
+
+def _value_text(unit: str, value: float) -> str:
+    return bytes_text(value) + ("/s" if unit.endswith("per_s") else "")
 
 
 def trace_lines(trace: Trace) -> list[str]:

@@ -24,6 +24,16 @@ class KvoptError(ValueError):
         self.fix = fix
         super().__init__(f"{field}: {problem}. {fix}")
 
+    def __reduce__(self):
+        # Pickle would call the class with the message alone, and an error in a worker process would not come back.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[KvoptError], args: tuple, attributes: dict) -> KvoptError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
 
 class TraceError(KvoptError):
     """A trace that breaks the schema or the rules of :class:`kvopt.Trace`."""

@@ -6,7 +6,7 @@ It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -197,7 +197,7 @@ def _read_by_state(instance: Instance, placement: Placement) -> np.ndarray:
     block, start, stop, state = _reads_inside(instance, placement)
     found = np.zeros((len(instance.states), instance.n_slots), np.int64)
     for z in range(len(found) - 1):
-        here = state == z
+        here = state == z if len(found) > 2 else slice(None)
         found[z] = _spread(instance, block[here], start[here], stop[here])
     found[-1] = total - found.sum(axis=0)
     return found
@@ -258,11 +258,14 @@ def _moved(instance: Instance, placement: Placement) -> np.ndarray:
     if instance.rules.read_through:
         through = _is_read(instance, block, during)
     source = np.argmax(held, axis=1)[before]
+    size = trace.size_bytes[block]
     moved = np.zeros((held.shape[1], held.shape[1], 2, trace.n_slots), np.int64)
     for target in range(held.shape[1]):
         copied = held[after, target] & ~held[before, target]
-        index = (source[copied], np.full(copied.sum(), target), through[copied].astype(int), during[copied])
-        np.add.at(moved, index, trace.size_bytes[block[copied]])
+        for j, paid in product(range(held.shape[1]), (0, 1)):
+            here = copied & (source == j) & (through == bool(paid))
+            if j != target and here.any():
+                np.add.at(moved[j, target, paid], during[here], size[here])
     return moved
 
 

@@ -132,7 +132,7 @@ class Explanation:
 
     @property
     def phase_rows(self) -> list[dict[str, Any]]:
-        """One record a phase: its steps, the share of its time each channel decides, and what capacity is worth."""
+        """One record a phase: its steps, the share of its time each channel decides, and what each tier is worth."""
         multipliers = self.bound.certificate
         lanes, n_steps = self.instance.trace.n_lanes, self.instance.trace.n_steps
         edges = np.linspace(0, n_steps, min(self.n_phases, n_steps) + 1).astype(int)
@@ -158,6 +158,7 @@ class Explanation:
             },
             "tier": platform.tiers[tier].name if price[tier] > 0 else None,
             "seconds_per_byte": float(price[tier]),
+            "tiers_seconds_per_byte": {t.name: float(p) for t, p in zip(platform.tiers, price, strict=True)},
         }
 
     @property
@@ -170,7 +171,7 @@ class Explanation:
         """
         import pandas as pd
 
-        return pd.DataFrame(self.phase_rows).drop(columns="channels_percent")
+        return pd.DataFrame(self.phase_rows).drop(columns=["channels_percent", "tiers_seconds_per_byte"])
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data."""

@@ -181,17 +181,16 @@ class Placement:
 
     def held_bytes(self, instance: Instance) -> np.ndarray:
         """int64[K, T]: bytes in each tier in each slot."""
-        held = instance.states
         size = instance.trace.size_bytes[self.block]
-        found = np.zeros((held.shape[1], instance.n_slots), np.int64)
-        for k in range(held.shape[1]):
-            # Relative to all blocks being in the last state.
-            more = size * (held[self.state, k].astype(np.int64) - held[-1, k])
+        in_state = np.zeros((len(instance.states), instance.n_slots), np.int64)
+        for z in range(len(in_state) - 1):
+            here = self.state == z if len(in_state) > 2 else slice(None)
             change = np.zeros(instance.n_slots + 1, np.int64)
-            np.add.at(change, self.start, more)
-            np.subtract.at(change, self.stop, more)
-            found[k] = np.cumsum(change)[:-1] + instance.live_bytes * held[-1, k]
-        return found
+            np.add.at(change, self.start[here], size[here])
+            np.subtract.at(change, self.stop[here], size[here])
+            in_state[z] = np.cumsum(change)[:-1]
+        in_state[-1] = instance.live_bytes - in_state.sum(axis=0)
+        return instance.states.T.astype(np.int64) @ in_state
 
     def fast_bytes(self, instance: Instance) -> np.ndarray:
         """int64[T]: bytes in the fastest tier in each slot."""

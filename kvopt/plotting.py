@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from kvopt.explain import Explanation
+    from kvopt.sweep import Sweep
 
 # Okabe and Ito's palette, which colour-blind readers tell apart.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -112,6 +113,56 @@ def plot_ladder(explanation: Explanation, ax: Axes | None = None) -> Axes:
     _strip(ax)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def plot_sweep(sweep: Sweep, ax: Axes | None = None) -> Axes:
+    """The band in which the optimum lies: achieved times above, certified bounds below, both as stairs.
+
+    Between two values the optimum is no less than the bound of the larger and no more than what the smaller achieved:
+    that is what the stairs are, and a straight line from point to point would claim more.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Of :func:`kvopt.sweep`, with one point at least.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    Axes
+    """
+    ax = ax or _new_axes((8.0, 4.6))
+    size, unit = time_unit([p.achieved_s for p in sweep.points])
+    value_size, value_unit = bytes_unit(sweep.points[-1].value)
+    value = np.array([p.value for p in sweep.points]) / value_size
+    lower, upper = (np.array([getattr(p, end) for p in sweep.points]) / size for end in ("bound_s", "achieved_s"))
+    methods, sources = ({getattr(p, by) for p in sweep.points} for by in ("method", "bound_source"))
+    stairs = np.repeat(value, 2)[1:-1]
+    ax.fill_between(stairs, np.repeat(lower[1:], 2), np.repeat(upper[:-1], 2), color=_SKY, alpha=0.3, linewidth=0)
+    ax.plot(value, upper, drawstyle="steps-post", color=_BLUE, marker="o", label=f"achieved: {_listed(methods)}")
+    label = f"{sweep.points[0].bound_role.value} bound: {_listed(sources)}"
+    ax.plot(value, lower, drawstyle="steps-pre", color="black", linestyle="--", marker="^", label=label)
+    ax.set_xscale("log")
+    _plain_ticks(ax, value)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel(f"{sweep.vary} [{value_unit}{'/s' if sweep.unit.endswith('per_s') else ''}]")
+    ax.set_ylabel(f"decode time [{unit}]")
+    trace, platform = sweep.instance.trace, sweep.instance.platform
+    ax.set_title(f"{trace.name} on {platform.name}: the least decode time lies in the band", fontsize=10, loc="left")
+    ax.legend(frameon=False, fontsize=9)
+    _strip(ax)
+    return ax
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def _plain_ticks(ax: Axes, value: np.ndarray) -> None:
+    """Ticks at the values themselves, as many as there is room for, in plain digits."""
+    shown = value[np.unique(np.linspace(0, len(value) - 1, min(len(value), 10)).astype(int))]
+    ax.set_xticks(shown, [f"{v:.3g}" for v in shown])
+    ax.set_xticks([], minor=True)
 
 
 def _colour(result: Result) -> str:
@@ -279,7 +330,9 @@ def _crop(ax: Axes, per_step: np.ndarray, unit: str) -> None:
 
 
 def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, ax: Axes | None = None) -> Axes:
-    """Bytes in the fast tier against its capacity and all that is alive.
+    """Bytes in the fastest tier against its capacity and all that is alive.
+
+    Where there are more than two tiers, those between are stacked on it.
 
     Parameters
     ----------
@@ -294,13 +347,19 @@ def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, 
     ax = ax or _new_axes((8.0, 3.4))
     found = _evaluation(instance, placed)
     lanes = instance.trace.n_lanes
-    step, per_step = _binned(instance, np.vstack([instance.live_bytes, found.fast_bytes]) / lanes)
+    step, per_step = _binned(instance, np.vstack([instance.live_bytes, found.held_bytes[:-1]]) / lanes)
     size, unit = bytes_unit(float(per_step.max()))
-    tier, capacity = instance.platform.tiers[0].name, instance.capacity_bytes[0]
     ax.plot(step, per_step[0] / size, color=_GREY, linewidth=1.4, label="alive")
-    ax.fill_between(step, per_step[1] / size, color=_BLUE, alpha=0.35, linewidth=0, label=f"in {tier}")
-    if capacity <= 1.5 * per_step.max():
-        ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
+    below = np.zeros(per_step.shape[1])
+    for k, held in enumerate(per_step[1:]):
+        tier, capacity = instance.platform.tiers[k].name, instance.capacity_bytes[k]
+        colour = _LINES[k % 6]
+        ax.fill_between(
+            step, below / size, (below + held) / size, color=colour, alpha=0.35, linewidth=0, label=f"in {tier}"
+        )
+        below = below + held
+        if k == 0 and capacity <= 1.5 * per_step.max():
+            ax.axhline(capacity / size, color="black", linestyle="--", linewidth=1.2, label=f"capacity of {tier}")
     _step_axis(ax, step)
     ax.set_ylim(bottom=0)
     ax.set_ylabel(f"KV cache [{unit}]")

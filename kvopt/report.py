@@ -197,7 +197,7 @@ def explanation(found: Explanation) -> str:
         )
     lines += ["", "What binds, by the prices of the bound (worth: what more of the tier would save at most)"]
     for phase in found.phase_rows:
-        tier = "no tier is full" if phase["tier"] is None else f"{phase['tier']}, worth {_worth(phase)}"
+        tier = ", ".join(_worths(phase)) or "no tier is full"
         steps = f"steps {phase['first_step']}-{phase['last_step']}"
         lines.append(f"  {steps:<18}  {phase['channel']} decides {phase['channel_percent']:.0f} %;  {tier}")
     if found.interrupted:
@@ -205,9 +205,12 @@ def explanation(found: Explanation) -> str:
     return "\n".join(lines)
 
 
-def _worth(phase: dict) -> str:
-    """Seconds a byte, as microseconds a megabyte: numbers a person can hold."""
-    return f"{1e12 * phase['seconds_per_byte']:.3g} µs/MB"
+def _worths(phase: dict) -> list[str]:
+    """The tiers whose capacity binds, the worthiest first, at microseconds a megabyte: numbers a person can hold."""
+    worth = sorted(phase["tiers_seconds_per_byte"].items(), key=lambda pair: -pair[1])
+    # A thousandth of what the first is worth is no reason to name another.
+    least = 1e-3 * worth[0][1]
+    return [f"{tier}, worth {1e12 * value:.3g} µs/MB" for tier, value in worth if value > 0 and value >= least]
 
 
 def _cost_of_limits(bound: Bound, ideal: Bound) -> str:

@@ -5,8 +5,8 @@ either grows. A certified bound above the target at one value therefore rules ou
 that meets the target at one value meets it at all larger ones.
 
 For a capacity C one certificate says more: with its multipliers fixed, the bound is a straight line in C of slope
-``-sum_t mu[0, t]``, and it reaches the target at a C* below which nothing can meet it, whatever C itself was. So every
-probe raises the proven end, also those whose own bound lies below the target.
+``-sum_t mu[k, t]`` of its tier k, and it reaches the target at a C* below which nothing can meet it, whatever C itself
+was. So every probe raises the proven end, also those whose own bound lies below the target.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from kvopt.errors import MethodError
+from kvopt.errors import Infeasible, MethodError
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
 from kvopt.solve import bound, solve
@@ -111,7 +111,7 @@ def size(
         What it has of ``vary`` itself does not matter.
     target_latency_s : float
     vary : str
-        "hbm_bytes", or a channel, or several joined by "+" that get the same bandwidth.
+        "hbm_bytes", "backing_bytes", or a channel, or several joined by "+" that get the same bandwidth.
     time_limit : float, optional
         Seconds for everything. The interval in hand is returned when it is over, or at Ctrl-C.
     seed : int
@@ -186,12 +186,22 @@ class _Search:
         low, high = self.axis.least, at
         while not self.late(_SHARE_OF_LOWER) and not self.axis.near(low, high, self.tolerance / 4):
             at = self.axis.between(low, high)
+            if self._at(at) is None:
+                low = at
+                continue
             found = self._bound(at)
             if found.value > self.target_s:
                 low = max(low, self.lower or low, at)
             else:
                 high = at
                 low = max(low, self.lower or low)
+
+    def _at(self, value: float) -> Instance | None:
+        """The instance with this value, if blocks can be split over its tiers."""
+        try:
+            return self.axis.at(value)
+        except Infeasible:
+            return None
 
     def _bound(self, value: float) -> Bound:
         instance = self.axis.at(value)
@@ -213,7 +223,7 @@ class _Search:
         """Keep the highest value that this certificate rules out, if it is above what others do."""
         reach = value
         if self.axis.is_capacity:
-            slope = float(np.sum(found.certificate.capacity_price_s_per_byte[0]))
+            slope = float(np.sum(found.certificate.capacity_price_s_per_byte[self.axis.tier]))
             gain = found.value - self.target_s
             reach = value + gain / slope if slope > 0 else (value if gain > 0 else -math.inf)
         elif found.value <= self.target_s:
@@ -232,7 +242,8 @@ class _Search:
     def _verified(self, value: float, certificate: Certificate) -> float:
         from kvopt.bounds.certificate import verify
 
-        return verify(self.axis.at(value), certificate)
+        instance = self._at(value)
+        return -math.inf if instance is None else verify(instance, certificate)
 
     def achieve(self) -> None:
         """Lower the achieved end by bisection between the ends."""
@@ -249,13 +260,14 @@ class _Search:
 
     def _try(self, value: float) -> bool:
         """Whether some method meets the target there; keeps it if so."""
-        instance = self.axis.at(value)
+        instance = self._at(value)
+        if instance is None:
+            return False
         best: Result | None = None
         for method in (*_POLICIES, "anneal"):
-            if method == "anneal":
-                found = self._anneal(instance, best)
-            else:
-                found = solve(instance, method)
+            found = self._anneal(instance, best) if method == "anneal" else _by_rule(instance, method)
+            if found is None:
+                continue
             if best is None or (found.objective or math.inf) < best.objective:
                 best = found
             if best.objective <= self.target_s:
@@ -281,9 +293,9 @@ class _Search:
         )
 
     def _keep(self, value: float, found: Result) -> None:
-        """The placement needs no more of the fast tier than it fills at its fullest."""
+        """The placement needs no more of the tier than it fills at its fullest."""
         if self.axis.is_capacity:
-            value = min(value, self.axis.rounded(float(found.evaluation.fast_bytes.max())))
+            value = min(value, self.axis.rounded(float(found.evaluation.held_bytes[self.axis.tier].max())))
         if self.upper is None or value < self.upper:
             self.upper, self.result = value, found
 
@@ -307,3 +319,11 @@ class _Search:
             termination=termination,
             elapsed_s=time.perf_counter() - self.began,
         )
+
+
+def _by_rule(instance: Instance, policy: str) -> Result | None:
+    """A policy's result; None where it finds no split of the blocks over full tiers."""
+    try:
+        return solve(instance, policy)
+    except MethodError:
+        return None

@@ -1,4 +1,4 @@
-"""The one number of an instance that sizing and sweeps vary: the fast tier's capacity, or channels' bandwidth."""
+"""The one number of an instance that sizing and sweeps vary: a tier's capacity, or channels' bandwidth."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from kvopt.errors import KvoptError
 from kvopt.instance import Instance
 from kvopt.result import Certificate
+from kvopt.trace import PREFILL
 from kvopt.units import bytes_text
 
-HBM_BYTES = "hbm_bytes"
+HBM_BYTES, BACKING_BYTES = "hbm_bytes", "backing_bytes"
+_CAPACITIES = {HBM_BYTES: 0, BACKING_BYTES: -1}
 _SPAN = 1e6
 """A channel this many times faster or slower than it is stands for one without limit, or of no use."""
 
@@ -27,18 +29,22 @@ class Axis:
     ----------
     instance : Instance
     name : str
-        "hbm_bytes", or the names of channels joined by "+", all of which get the same bandwidth.
+        "hbm_bytes" for the fastest tier, "backing_bytes" for the last, or the names of channels joined by "+", all of
+        which get the same bandwidth.
     channels : tuple of int
         Which channels; none of them for a capacity.
+    tier : int
+        Which tier, for a capacity.
     """
 
     instance: Instance
     name: str
     channels: tuple[int, ...]
+    tier: int = 0
 
     @property
     def is_capacity(self) -> bool:
-        """Whether it counts whole bytes of the fast tier, rather than bytes per second."""
+        """Whether it counts whole bytes of a tier, rather than bytes per second."""
         return not self.channels
 
     @property
@@ -50,15 +56,22 @@ class Axis:
     def least(self) -> float:
         """The smallest value there is an instance of; for bandwidths, a millionth of what is given.
 
-        Below the largest block, or below what the backing tier leaves over of the live bytes, nothing is feasible.
+        Nothing is feasible below the largest block (in the fastest tier), below what the other tiers leave over of the
+        live bytes, and below what the given states of slot 0 put there.
         """
         if not self.is_capacity:
             return float(self._rates.min()) / _SPAN
-        least = int(self.instance.trace.size_bytes.max())
-        backing = self.instance.capacity_bytes[1]
-        if not self.instance.rules.inclusive and math.isfinite(backing):
-            least = max(least, math.ceil(self.instance.live_bytes.max() - backing))
-        return float(least)
+        instance, peak = self.instance, int(self.instance.live_bytes.max())
+        least = [int(instance.trace.size_bytes.max()) if self.tier == 0 else 1]
+        if instance.rules.inclusive and not instance.rules.write_back:
+            least.append(peak if self.tier == len(instance.capacity_bytes) - 1 else 0)
+        else:
+            others = sum(c for k, c in enumerate(instance.capacity_bytes) if k != self.tier)
+            least.append(math.ceil(max(peak - others, 0)))
+        if instance.initial is not None:
+            given = instance.states[instance.initial, self.tier] & (instance.trace.write_step == PREFILL)
+            least.append(int(instance.trace.size_bytes[given].sum()))
+        return float(max(least))
 
     @property
     def most(self) -> float:
@@ -66,6 +79,11 @@ class Axis:
         if not self.is_capacity:
             return float(self._rates.max()) * _SPAN
         return max(float(self.instance.live_bytes.max()), self.least)
+
+    @property
+    def neutral(self) -> Instance:
+        """The instance with a value that does not depend on its own: the same for all that differ in it alone."""
+        return self.at(self.most if self.is_capacity else 1.0)
 
     @property
     def _rates(self) -> np.ndarray:
@@ -81,8 +99,10 @@ class Axis:
         """
         if not (math.isfinite(value) and value > 0):
             raise KvoptError(self.name, f"must be finite and greater than 0, got {value!r}", f"Give {self.unit}")
-        if self.is_capacity:
+        if self.is_capacity and self.tier == 0:
             return self.instance.with_hbm_bytes(value)
+        if self.is_capacity:
+            return replace(self.instance, platform=self.instance.platform.with_capacity(value, self.tier))
         channels = tuple(
             replace(c, bandwidth_bytes_per_s=float(value), source="set by the user") if k in self.channels else c
             for k, c in enumerate(self.instance.platform.channels)
@@ -110,7 +130,7 @@ class Axis:
         """The certificate with no price on what is varied: what it proves, it proves at every value."""
         lam, mu = certificate.channel_price.copy(), certificate.capacity_price_s_per_byte.copy()
         if self.is_capacity:
-            mu[0] = 0.0
+            mu[self.tier] = 0.0
         lam[list(self.channels)] = 0.0
         return Certificate(lam, mu)
 
@@ -126,20 +146,20 @@ def axis(instance: Instance, vary: str) -> Axis:
     ----------
     instance : Instance
     vary : str
-        "hbm_bytes", or channels of the platform joined by "+".
+        "hbm_bytes", "backing_bytes", or channels of the platform joined by "+".
 
     Raises
     ------
     KvoptError
         When the platform has no such channel, or one is named twice.
     """
-    if vary == HBM_BYTES:
-        return Axis(instance, vary, ())
+    if vary in _CAPACITIES:
+        return Axis(instance, vary, (), _CAPACITIES[vary] % len(instance.platform.tiers))
     known = [c.name for c in instance.platform.channels]
     names = [name.strip() for name in vary.split("+")]
     for number, name in enumerate(names):
         if name not in known:
-            choices = ", ".join([HBM_BYTES, *known])
+            choices = ", ".join([*_CAPACITIES, *known])
             raise KvoptError("vary", f"there is no channel {name!r}", f"Choose from: {choices}; channels join by +")
         if name in names[:number]:
             raise KvoptError("vary", f"channel {name!r} is named twice", "Name it once")

@@ -38,7 +38,21 @@ LAYERS = (
     },
     {"lowering", "evaluate", "result", "trellis"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
-    {"solve", "compare", "explain", "sizing", "vary", "describe", "report", "plotting", "progress"},
+    {
+        "solve",
+        "compare",
+        "explain",
+        "sizing",
+        "sweep",
+        "sweep_file",
+        "workers",
+        "fingerprint",
+        "vary",
+        "describe",
+        "report",
+        "plotting",
+        "progress",
+    },
     {"cli", "cli_types", "warmup", "__main__", "__init__"},
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}

@@ -126,6 +126,62 @@ def test_rules_reach_the_instance(trace_file):
     assert (instance["platform"], instance["batch"]) == ("fang2025", 3)
 
 
+def _told(trace_file, *options):
+    """The instance that a command says it works on."""
+    done = run("bound", trace_file, "--method", "aggregate", *options, "--json", "-")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)["instance"]
+
+
+def test_all_rules_reach_the_instance(trace_file):
+    told = _told(trace_file, "--copies", "inclusive", "--reads", "balanced", "--writes", "back")
+    assert (told["reads"], told["writes"], told["initial"]) == ("balanced", "back", "free")
+    done = run("bound", trace_file, "--method", "aggregate", "--copies", "inclusive", "--writes", "back")
+    assert "inclusive copies, explicit moves, written back" in done.stdout
+    three = ("--platform", "gh200-cxl", "--copies", "inclusive", "--reads", "balanced")
+    assert_refused(run("bound", trace_file, *three), "rules.reads")
+
+
+def test_every_tier_can_be_set(trace_file):
+    names = [t.name for t in kvopt.Platform.preset("gh200-cxl").tiers]
+    sizes = ("--tier-bytes", f"{names[0]}=50k", "--tier-bytes", f"{names[1]} = 30 kB", "--backing-bytes", "1MB")
+    told = _told(trace_file, "--platform", "gh200-cxl", *sizes)
+    assert told["capacity_bytes"] == [50e3, 30e3, 1e6]
+    done = run("bound", trace_file, "--method", "aggregate", "--platform", "gh200-cxl", *sizes)
+    assert f"{names[1]:<9} 30.0 kB, 30.5 % of what is alive at the peak" in done.stdout
+    # The embedded trace gets a quarter of its peak unless told, by either option.
+    told = json.loads(run("bound", "--method", "aggregate", "--tier-bytes", "hbm=5MB", "--json", "-").stdout)
+    assert told["instance"]["capacity_bytes"][0] == 5e6
+
+
+def test_runs_begin_where_a_policy_or_a_file_has_the_blocks(trace_file, trace, tmp_path):
+    instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(40e3))
+    oldest = kvopt.solve(instance, "static-oldest").placement
+    kvopt.save_placement(oldest, tmp_path / "oldest.parquet", instance)
+    out = tmp_path / "placement.parquet"
+    for initial in ("static", "static-oldest", tmp_path / "oldest.parquet"):
+        done = run(
+            *("solve", trace_file, "--method", "lru", "--hbm-bytes", "40k", "--initial", initial),
+            *("--time-limit", 5, "--save-placement", out, "--json", tmp_path / "told.json"),
+        )
+        assert done.exit_code == 0, done.output
+        assert "explicit moves, from a given start" in done.stdout
+        assert json.loads((tmp_path / "told.json").read_text())["instance"]["initial"] == "given"
+        found = kvopt.load_placement(out, instance)
+        assert found.violations(instance.with_initial(oldest)) == []
+        assert found != kvopt.solve(instance, "lru").placement
+    small = ("--hbm-bytes", "4k", "--initial", tmp_path / "oldest.parquet")
+    assert_refused(run("bound", trace_file, *small), "--initial")
+    other = ("--hbm-bytes", "40k", "--copies", "inclusive", "--initial", tmp_path / "oldest.parquet")
+    assert "places blocks in hbm | lpddr, here there are hbm+lpddr | lpddr" in run("bound", trace_file, *other).stderr
+
+
+def test_a_start_of_tokens_is_none_of_pages(trace_file):
+    options = ("--hbm-bytes", "40k", "--page-tokens", 4, "--initial", "lru")
+    assert_refused(run("explain", trace_file, *options), "--initial")
+    assert _told(trace_file, *options)["initial"] == "given"
+
+
 def test_solve_reports_the_gap_and_saves_the_placement(trace_file, trace, tmp_path):
     out = tmp_path / "placement.parquet"
     done = run(
@@ -287,6 +343,19 @@ BAD_OPTIONS = {
     "no sequences": (("--batch", "0"), "batch"),
     "unknown copies": (("--copies", "three"), "rules.copies"),
     "unknown moves": (("--moves", "teleport"), "rules.moves"),
+    "unknown reads": (("--reads", "twice"), "rules.reads"),
+    "unknown writes": (("--writes", "around"), "rules.writes"),
+    "balanced reads of one copy": (("--reads", "balanced"), "rules.reads"),
+    "one copy written back": (("--writes", "back"), "rules.writes"),
+    "unknown start": (("--initial", "magic"), "--initial"),
+    "engine as start": (("--initial", "anneal"), "--initial"),
+    "absent start": (("--initial", "absent.parquet"), "--initial"),
+    "unknown tier": (("--tier-bytes", "cloud=1GB"), "--tier-bytes"),
+    "tier without a size": (("--tier-bytes", "hbm"), "--tier-bytes"),
+    "size without a tier": (("--tier-bytes", "=1GB"), "--tier-bytes"),
+    "tier of no number": (("--tier-bytes", "hbm=much"), "--tier-bytes"),
+    "tier of nothing": (("--tier-bytes", "lpddr=0"), "--tier-bytes"),
+    "tier twice": (("--tier-bytes", "hbm=40k", "--hbm-bytes", "40k"), "--tier-bytes"),
     "negative seed": (("--seed", "-1"), "--seed"),
     "unknown option": (("--colour",), "--colour"),
     "unknown picture": (("--plot", "bars.xls"), "--plot"),

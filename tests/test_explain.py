@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import kvopt
+from kvopt import report
 from kvopt.errors import MethodError, TraceError
 from kvopt.explain import _single_tokens
 from kvopt.sources.synthetic import drifting
@@ -83,6 +84,21 @@ def test_capacity_is_worth_what_its_prices_say(found):
     assert kvopt.verify(more, found.bound.certificate) == pytest.approx(
         found.bound.value_s - worth * extra, rel=1e-6, abs=1e-15
     )
+
+
+def test_every_tier_has_its_worth(found):
+    tiers = [t.name for t in found.instance.platform.tiers]
+    for row in found.phase_rows:
+        worth = row["tiers_seconds_per_byte"]
+        assert list(worth) == tiers
+        assert row["seconds_per_byte"] == max(worth.values())
+    assert "tiers_seconds_per_byte" not in found.phases.columns
+
+
+def test_the_report_names_every_tier_that_binds():
+    phase = {"tiers_seconds_per_byte": {"hbm": 2e-12, "dram": 3e-12, "ssd": 1e-18}}
+    assert report._worths(phase) == ["dram, worth 3 µs/MB", "hbm, worth 2 µs/MB"]
+    assert report._worths({"tiers_seconds_per_byte": {"hbm": 0.0, "dram": 0.0}}) == []
 
 
 def test_no_capacity_binds_where_all_fits(instance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from unittest import mock
 
 import numpy as np
@@ -152,3 +153,88 @@ def test_nothing_is_looked_at_where_a_tier_has_room():
         kvopt.Instance(prefilled([6, 6, 6]), platform(18, 1))
         kvopt.Instance(prefilled([6, 6, 6]), platform(6, 18), kvopt.Rules("inclusive"))
     looked.assert_not_called()
+
+
+def tiers(*capacity: float) -> kvopt.Platform:
+    names = [f"tier {k}" for k in range(len(capacity))]
+    return kvopt.Platform(
+        "tiers",
+        tuple(kvopt.Tier(n, c, {"bus": 1.0}, {"bus": 1.0}) for n, c in zip(names, capacity, strict=True)),
+        (kvopt.Channel("bus", 1.0),),
+    )
+
+
+SHARED = [kvopt.Rules(), kvopt.Rules("inclusive", writes="back")]
+
+
+@st.composite
+def packings(draw) -> tuple[list[int], list[int]]:
+    """(sizes, capacities) of a few blocks and three or four tiers that they fill nearly."""
+    unit = draw(st.sampled_from([1, 1, 2, 3]))
+    size = [unit * draw(st.integers(1, 9)) for _ in range(draw(st.integers(2, 7)))]
+    capacity = [draw(st.integers(max(size), max(size) + 6))]
+    capacity += [draw(st.integers(0, 9)) for _ in range(draw(st.integers(1, 2)))]
+    return size, [*capacity, max(sum(size) - sum(capacity) + draw(st.integers(-2, 4)), 0)]
+
+
+def packs(size: list[int], capacity: list[int]) -> bool:
+    """Whether some split fits, by trying all."""
+    return any(
+        all(sum(s for s, k in zip(size, split, strict=True) if k == n) <= c for n, c in enumerate(capacity))
+        for split in product(range(len(capacity)), repeat=len(size))
+    )
+
+
+def refused(size: list[int], capacity: list[int], rules: kvopt.Rules) -> Infeasible | None:
+    with mock.patch.object(feasibility, "check"):
+        instance = kvopt.Instance(prefilled(size), tiers(*capacity), rules)
+    return refusal(instance)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(packings(), st.sampled_from(SHARED))
+def test_over_three_tiers_and_more_it_never_refuses_wrongly(packing, rules):
+    size, capacity = packing
+    error = refused(size, capacity, rules)
+    if error is None:
+        return
+    assert not packs(size, capacity)
+    # What is short is short: with one byte less than that it is still refused, and rightly.
+    assert error.shortfall_bytes > 0
+    assert not packs(size, [*capacity[:-1], capacity[-1] + error.shortfall_bytes - 1])
+    assert (error.tier, error.slot) == (f"tier {len(capacity) - 1}", 0)
+
+
+def test_over_three_tiers_it_sees_most():
+    """Of random packings that do not exist, nine in ten are refused."""
+    rng = np.random.default_rng(3)
+    found = []
+    while len(found) < 200:
+        size = rng.integers(1, 10, rng.integers(3, 7)).tolist()
+        fast, middle = max(size) + int(rng.integers(0, 4)), int(rng.integers(1, 10))
+        capacity = [fast, middle, max(sum(size) - fast - middle + int(rng.integers(0, 3)), 0)]
+        if not packs(size, capacity):
+            found.append(refused(size, capacity, kvopt.Rules()) is not None)
+    assert np.mean(found) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("size", "capacity", "short", "words"),
+    [
+        ([6] * 4, (10, 10, 10), 2, "the tiers have room for 3 pieces of 6 bytes, and the blocks make 4"),
+        ([7, 7, 7, 4, 4], (10, 10, 10), 3, "no choice of them fills more than 24 of the tiers' bytes"),
+        ([10] * 3, (10, 10, 9), 1, "the tiers hold 29 under"),
+    ],
+)
+@pytest.mark.parametrize("rules", SHARED)
+def test_what_is_short_of_three_tiers_is_told(size, capacity, short, words, rules):
+    error = refused(size, capacity, rules)
+    assert (error.tier, error.slot, error.shortfall_bytes) == ("tier 2", 0, short)
+    assert words in str(error)
+    assert "--backing-bytes), or another (--tier-bytes), or use smaller blocks" in str(error)
+    assert ("written back" in str(error)) == rules.write_back
+
+
+def test_two_tiers_written_back_are_split_like_exclusive_ones():
+    with pytest.raises(Infeasible, match="no choice of them fills more than 6 of the 10 bytes of tier 'tier 0'"):
+        kvopt.Instance(prefilled([6, 6, 6]), tiers(10, 10), kvopt.Rules("inclusive", writes="back"))

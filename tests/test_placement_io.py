@@ -60,6 +60,58 @@ def test_a_placement_of_another_trace_is_refused(tmp_path, instance):
         kvopt.load_placement(tmp_path / "p.parquet", instance)
 
 
+def three_tiers(rules: kvopt.Rules | None = None, last: str = "c") -> kvopt.Instance:
+    """Five blocks of 10 bytes on tiers of 20, 20 and enough, the last of that name; block 4 is written in slot 1."""
+    tiers = tuple(
+        kvopt.Tier(name, capacity, {name: 1.0}, {name: 1.0}) for name, capacity in (("a", 20), ("b", 20), (last, 1e3))
+    )
+    trace = kvopt.Trace.from_accesses(
+        [0, 2, 4], [1, 2, 3], n_steps=4, n_lanes=1, lane=[0] * 5, size_bytes=[10] * 5, write_step=[-1, -1, -1, -1, 1]
+    )
+    platform = kvopt.Platform("letters", tiers, tuple(kvopt.Channel(t.name, 1.0) for t in tiers))
+    return kvopt.Instance(trace, platform, rules or kvopt.Rules())
+
+
+WRITE_BACK = kvopt.Rules("inclusive", writes="back")
+
+
+@pytest.mark.parametrize("rules", [kvopt.Rules(), kvopt.Rules("inclusive"), WRITE_BACK])
+@pytest.mark.parametrize("said", [True, False])
+def test_states_survive_a_round_trip(tmp_path, rules, said):
+    instance = three_tiers(rules)
+    placement = kvopt.solve(instance, "lru").placement
+    assert placement.state.any()
+    kvopt.save_placement(placement, tmp_path / "p.parquet", instance if said else None)
+    assert kvopt.load_placement(tmp_path / "p.parquet", instance) == placement
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (three_tiers(kvopt.Rules("inclusive")), r"in a \| b \| c, here there are a\+b\+c \| a\+c \| b\+c \| c\."),
+        (three_tiers(last="d"), r"in a \| b \| c, here there are a \| b \| d\. Use the tiers and the rules"),
+    ],
+)
+def test_placements_of_other_tiers_or_rules_are_refused_by_name(tmp_path, other, words):
+    instance = three_tiers()
+    kvopt.save_placement(kvopt.solve(instance, "lru").placement, tmp_path / "p.parquet", instance)
+    with pytest.raises(KvoptError, match=r"placement: p\.parquet places blocks " + words):
+        kvopt.load_placement(tmp_path / "p.parquet", other)
+
+
+def test_files_without_states_are_of_state_0(tmp_path):
+    path = write(tmp_path / "p.parquet", block=[0, 1], start_slot=[0, 1], stop_slot=[4, 3])
+    placement = kvopt.load_placement(path, three_tiers())
+    assert placement.state.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("state", [-1, 2, 300])
+def test_unknown_states_are_refused_by_row(tmp_path, state):
+    path = write(tmp_path / "p.parquet", block=[0, 1], start_slot=[0, 1], stop_slot=[4, 3], state=[1, state])
+    with pytest.raises(KvoptError, match=rf"state: row 1 of p.parquet is in state {state}, there are 0 to 1\."):
+        kvopt.load_placement(path, three_tiers())
+
+
 def test_missing_and_foreign_files(tmp_path, instance):
     with pytest.raises(KvoptError, match="does not exist"):
         kvopt.load_placement(tmp_path / "none.parquet", instance)

@@ -117,3 +117,17 @@ def test_convergence_under_another_objective_names_its_unit(instance):
     for items in ((bound, result), (result, bound)):
         assert plotting.plot_convergence(*items).get_ylabel() == "objective [B]"
     assert plotting.plot_convergence(kvopt.bound(instance)).get_ylabel().startswith("decode time [")
+
+
+def test_tiers_between_are_stacked_on_the_fastest(instance):
+    platform = kvopt.Platform.preset("gh200-cxl").with_capacity(30e3).with_capacity(20e3, tier=1)
+    three = replace(instance, platform=platform)
+    result = kvopt.solve(three, "lru")
+    ax = plotting.plot_occupancy(three, result)
+    names = [t.name for t in platform.tiers]
+    labels = ax.get_legend_handles_labels()[1]
+    assert labels == ["alive", f"in {names[0]}", f"capacity of {names[0]}", f"in {names[1]}"]
+    tops = [shape.get_paths()[0].vertices[:, 1].max() for shape in ax.collections]
+    held = result.evaluation.held_bytes
+    assert tops[1] > tops[0] > 0
+    assert np.isclose(tops[1] / tops[0], (held[0] + held[1]).max() / held[0].max(), rtol=0.05)

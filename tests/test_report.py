@@ -139,3 +139,12 @@ def test_trace_and_platform_are_described(instance):
 )
 def test_numbers_keep_their_digits(text, expected):
     assert text == expected
+
+
+def test_the_header_names_rules_starts_and_tiers_between(instance):
+    platform = kvopt.Platform.preset("gh200-cxl").with_capacity(30e3).with_capacity(20e3, tier=1)
+    three = replace(instance, platform=platform, rules=kvopt.Rules("inclusive", writes="back"))
+    three = three.with_initial(kvopt.solve(three, "lru").placement)
+    lines = describe.header(three)
+    assert lines[1] == "platform  gh200-cxl, inclusive copies, explicit moves, written back, from a given start"
+    assert lines[3] == f"{platform.tiers[1].name:<9} 20.0 kB, 20.3 % of what is alive at the peak"

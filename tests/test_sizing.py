@@ -70,6 +70,29 @@ def test_the_least_bandwidth_lies_in_the_interval(seed):
     assert brute_force(along.at(found.upper))[0] <= target * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_least_backing_capacity_lies_in_the_interval(seed):
+    """The smaller the backing tier, the more blocks must be in the fast one."""
+    instance = tiny(seed)
+    if instance.rules.inclusive:
+        return
+    along = axis(instance, "backing_bytes")
+    optima = {}
+    for capacity in range(int(along.least), int(along.most) + 1):
+        try:
+            optima[capacity] = brute_force(along.at(capacity))[0]
+        except (ValueError, KvoptError):
+            optima[capacity] = math.inf
+    target = float(np.median([o for o in optima.values() if o < math.inf])) * 1.001
+    if target <= 0:
+        return
+    found = kvopt.size(instance, target, vary="backing_bytes", time_limit=None, tolerance=1e-6)
+    enough = [c for c, optimum in optima.items() if optimum <= target]
+    check_ends(found, instance, along)
+    assert found.upper >= min(enough)
+    assert found.lower is None or found.lower < min(enough)
+
+
 def test_interrupted_it_returns_what_is_in_hand():
     instance = tiny(3)
     calls = 0

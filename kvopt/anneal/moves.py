@@ -2,11 +2,11 @@
 
 *Whole-path resampling* takes a block out, prices every slot of its life by the exact change of the slot's time, and
 draws its path from the Boltzmann distribution of those changes by forward filtering and backward sampling: a
-heat-bath move over 2^(life) neighbours at once, never rejected. At temperature 0 the same recursion in (min, +) gives
-the block's best path.
+heat-bath move over S^(life) neighbours at once, never rejected. At temperature 0 the same recursion in (min, +) gives
+the block's best path. Where the objective is no sum over slots, both are proposals: :mod:`kvopt.anneal.steps`.
 
 Capacity is hard: a state that would overfill a tier in a slot has weight 0, so a chain that starts overfull is
-feasible after one sweep. Early on, a rent on the fast tier (the dual's capacity prices, faded out as the chain cools)
+feasible after one sweep. Early on, a rent on the tiers (the dual's capacity prices, faded out as the chain cools)
 keeps room free for blocks that need it more.
 """
 
@@ -16,9 +16,9 @@ import math
 
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
 
-from kvopt.anneal.state import refresh, slot_time, slot_time_with
-from kvopt.lowering import BACKING, FAST
+from kvopt.anneal.state import add_held, add_op, add_write, cost_of_steps, pair, refresh_slot, slot_time, slot_time_with
 from kvopt.trellis.rng import uniform
 
 _LEAST_WEIGHT = 1e-290
@@ -40,31 +40,57 @@ def shuffle(order, rng):
 
 
 @njit(cache=True, nogil=True)
-def _allowed(problem, held, t, size):
-    """Whether a block of this size, now taken out, may be in the fast and in the backing tier in slot t.
+def _block(problem, state, i, blocked):
+    """blocked[t - birth] = the states that block i, now taken out, must not have, as bits: those a tier has no room for.
 
-    Where neither fits, which only a placement that was infeasible from the start allows, both are admitted.
+    Where no state has, which only a placement that was infeasible from the start allows, all are admitted.
     """
-    fast = held[t] + size <= problem.most_fast
-    backing = held[t] >= problem.least_fast[t]
-    if not fast and not backing:
-        return True, True
-    return fast, backing
+    birth, life, size = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i]
+    every = (1 << len(problem.states)) - 1
+    blocked[:life] = 0
+    for k in range(problem.capacity.shape[0]):
+        held, room, inside = state.held[k], problem.capacity[k] - size, np.uint16(problem.inside[k])
+        for j in range(life):
+            if held[birth + j] > room:
+                blocked[j] |= inside
+    if problem.capacity.shape[0] > 1:
+        for j in range(life):
+            if blocked[j] == every:
+                blocked[j] = 0
+    if problem.initial[i] >= 0:
+        blocked[0] = every - (1 << problem.initial[i])
 
 
 @njit(cache=True, nogil=True)
-def _changes(problem, state, i, t, read, extra, out):
-    """Exact change of slot t's time for each pair of states of block i, now taken out: out[2 * z + z'].
+def _changes(states, tables, load, either, second, t, size, read, born, extra, out):
+    """Exact cost in slot t of each pair of states of a block of this size, now taken out: out[z, z'].
 
-    ``extra`` float64[C] is room to work in.
+    ``tables`` are of the problem; ``extra`` float64[C] is room to work in.
     """
-    now = slot_time(state.load, t)
-    born = t == problem.birth[i] and not problem.prefilled[i]
-    for z in range(2):
-        for after in range(2):
+    op, op_price, write, write_price, swap, swappable, priced = tables
+    now = slot_time(load, either, swap, t)
+    for z in range(len(states)):
+        swapped = read == 1 and swappable[z]
+        for after in range(len(states)):
             for c in range(extra.shape[0]):
-                extra[c] = problem.op[read, z, after, c] + (problem.write[z, c] if born else 0.0)
-            out[2 * z + after] = slot_time_with(state.load, t, problem.size[i], extra) - now
+                extra[c] = op[read, z, after, c] + (write[z, c] if born else 0.0)
+            cost = second[t] * (slot_time_with(load, either, swap, t, size, extra, swapped) - now)
+            if priced:
+                cost += size * (op_price[read, z, after] + (write_price[z] if born else 0.0))
+            out[z, after] = cost
+
+
+@njit(cache=True, nogil=True)
+def _tables(problem):
+    return (
+        problem.op,
+        problem.op_price,
+        problem.write,
+        problem.write_price,
+        problem.swap,
+        problem.swappable,
+        problem.priced,
+    )
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -74,7 +100,7 @@ def _weight(cost, temperature):
 
 
 @njit(cache=True, nogil=True)
-def _mark(problem, i, kind):
+def mark(problem, i, kind):
     """kind[t - birth] = 0 where block i is idle, 1 where idle but new, 2 where read."""
     birth = problem.birth[i]
     kind[: problem.death[i] - birth] = 0
@@ -86,34 +112,89 @@ def _mark(problem, i, kind):
 
 
 @njit(cache=True, nogil=True)
-def _shift(problem, state, i, sign, kind, temperature, up_weight, down_weight):
+def shift(problem, state, i, sign, kind, temperature, weights):
     """Add block i (sign 1) or take it out (-1); returns nothing, brings caches and weights up to date.
 
     Taken out, slots it is read or born in keep stale caches: they are priced directly while it is out, and put right
-    when it comes back. ``up_weight`` and ``down_weight`` may have no rows where none are kept.
+    when it comes back. ``weights`` may have no rows where none are kept.
     """
-    load, op, write = state.load, problem.op, problem.write
     amount = sign * problem.size[i]
     birth, life = problem.birth[i], problem.death[i] - problem.birth[i]
     cell = problem.cell[i] + birth
-    here = state.z[cell]
+    states, swap, swappable = state.z, problem.swap, problem.swappable
+    priced, price, idle_price = problem.priced, state.price, problem.idle_price
+    load, either, second, idle, op, op_price = (
+        state.load,
+        state.either,
+        state.second,
+        state.idle,
+        problem.op,
+        problem.op_price,
+    )
+    every, class_size, balanced = problem.states, problem.class_size, problem.balanced
+    for k in range(problem.capacity.shape[0]):
+        held, inside = state.held[k], problem.inside[k]
+        for j in range(life):
+            if inside >> states[cell + j] & 1:
+                held[birth + j] += amount
+    here = states[cell]
+    if not problem.prefilled[i]:
+        add_write(problem, state, birth, here, amount)
     for j in range(life):
-        t = birth + j
-        after = state.z[cell + j + 1] if j + 1 < life else here
-        if here == FAST:
-            state.held[t] += amount
+        after = states[cell + j + 1] if j + 1 < life else here
+        if priced:
+            price[0] += amount * idle_price[here]
         what = kind[j]
         if what != 0 or here != after:
-            read = 1 if what == 2 else 0
-            born = j == 0 and not problem.prefilled[i]
+            t, read = birth + j, 1 if what == 2 else 0
             for c in range(load.shape[1]):
-                load[t, c] += amount * (op[read, here, after, c] + (write[here, c] if born else 0.0))
+                load[t, c] += amount * op[read, here, after, c]
+            if priced:
+                price[0] += amount * op_price[read, here, after]
+            if balanced and read == 1 and swappable[here]:
+                either[t] += amount
             if what == 0 or sign > 0:
-                refresh(problem, state, t)
-                for k in range(up_weight.shape[0]):
-                    up_weight[k, t] = _weight(state.up[k, t], temperature)
-                    down_weight[k, t] = _weight(state.down[k, t], temperature)
+                refresh_slot(every, op, op_price, class_size, swap, load, either, second, idle, t)
+                _reweigh(every, idle, t, temperature, weights)
         here = after
+
+
+@njit(cache=True, nogil=True)
+def _reweigh(states, idle, t, temperature, weights):
+    """Recompute the weights of slot t."""
+    n_states = len(states)
+    for q in range(weights.shape[0]):
+        for z in range(n_states):
+            for after in range(n_states):
+                if after != z:
+                    cost = idle[q, t, pair(n_states, z, after)]
+                    weights[q, t, after, z] = weights[q, t, z, z] * _weight(cost, temperature)
+
+
+@njit(cache=True, nogil=True)
+def above_least(problem, rent):
+    """float64[T, S]: what a byte is charged for being in each state, less the least of the slot's.
+
+    So no charge is below 0: weights above 1 would overflow when multiplied.
+    """
+    charge = rent + problem.idle_price
+    for t in range(charge.shape[0]):
+        charge[t] -= charge[t].min()
+    return charge
+
+
+@njit(cache=True, nogil=True)
+def idle_weights(problem, state, charge, temperature):
+    """float64[Q, T, S, S]: Boltzmann weights of what an idle block of each class does in each slot, [z', z] for coming
+    to z' from z: of what the slot charges for z, times that of the change."""
+    n_states, n_slots = len(problem.states), state.load.shape[0]
+    found = np.empty((problem.class_size.shape[0], n_slots, n_states, n_states))
+    for t in range(n_slots):
+        for q in range(found.shape[0]):
+            for z in range(n_states):
+                found[q, t, z, z] = _weight(charge[t, z] * problem.class_size[q], temperature)
+        _reweigh(problem.states, state.idle, t, temperature, found)
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -123,206 +204,268 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     Parameters
     ----------
     temperature : float
-        Seconds, greater than 0.
-    rent : float64[T]
-        Seconds a byte in the fast tier is charged in each slot.
+        In the objective's unit, greater than 0.
+    rent : float64[T, S]
+        What a byte is charged for being in each state in each slot.
     rng : uint64[1]
     """
-    n_slots = state.load.shape[0]
-    classes = problem.class_size.shape[0]
-    # Weights of the idle moves, kept beside the caches they are computed from.
-    up_weight = np.exp(-np.minimum(state.up / temperature, _MOST_COST))
-    down_weight = np.exp(-np.minimum(state.down / temperature, _MOST_COST))
-    # Weights must not exceed 1, or products of them overflow: a rent below 0 is charged to the backing tier.
-    rent = rent + problem.hold
-    rent_weight, stay_weight = np.empty((classes, n_slots)), np.empty((classes, n_slots))
-    for k in range(classes):
-        cost = np.maximum(np.minimum(rent * problem.class_size[k] / temperature, _MOST_COST), -_MOST_COST)
-        rent_weight[k], stay_weight[k] = np.exp(-np.maximum(cost, 0.0)), np.exp(np.minimum(cost, 0.0))
+    n_slots, n_states = state.load.shape[0], len(problem.states)
+    charge = above_least(problem, rent)
+    weights = idle_weights(problem, state, charge, temperature)
     kind = np.empty(n_slots, np.uint8)
-    weight, forward = np.empty((n_slots, 4)), np.empty((n_slots, 2))
+    weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots + 1, n_states))
     for i in order:
-        _mark(problem, i, kind)
-        _shift(problem, state, i, -1.0, kind, temperature, up_weight, down_weight)
-        held_weight = (rent_weight, stay_weight)
-        _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, held_weight, weight, forward)
+        mark(problem, i, kind)
+        shift(problem, state, i, -1.0, kind, temperature, weights)
+        _filter(problem, state, i, kind, temperature, charge, weights, weight, forward)
         _draw_path(problem, state, i, weight, forward, rng)
-        _shift(problem, state, i, 1.0, kind, temperature, up_weight, down_weight)
+        shift(problem, state, i, 1.0, kind, temperature, weights)
 
 
 @njit(cache=True, nogil=True)
-def _filter(problem, state, i, kind, temperature, rent, up_weight, down_weight, held_weight, weight, forward):
-    """Forward filtering: fill the weights of each slot's four transitions and of reaching each state."""
-    birth, life, size, k = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
-    change, extra = np.empty(4), np.empty(state.load.shape[1])
-    p0, p1 = 1.0, 1.0
+def _filter(problem, state, i, kind, temperature, charge, weights, weight, forward):
+    """Forward filtering: fill the weights of each slot's transitions, and of reaching each state before it."""
+    birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
+    n_states = len(problem.states)
+    tables, load, either, second = _tables(problem), state.load, state.either, state.second
+    blocked = np.empty(life, np.uint16)
+    _block(problem, state, i, blocked)
+    change, extra = np.empty((n_states, n_states)), np.empty(state.load.shape[1])
+    reached, row = problem.states, np.uint64(max(q, 0))
     for j in range(life):
-        t = birth + j
-        if kind[j] == 0 and k >= 0:
-            w0, w1, w2, w3 = 1.0, down_weight[k, t], up_weight[k, t], 1.0
-            in_fast, in_backing = held_weight[0][k, t], held_weight[1][k, t]
+        t = np.uint64(birth + j)  # Unsigned, or numba tests every index for counting from the end.
+        for z in range(n_states):
+            forward[j, z] = reached[z]
+        if kind[j] == 0 and q >= 0:
+            for after in range(n_states):
+                for z in range(n_states):
+                    weight[j, after, z] = weights[row, t, after, z]
         else:
-            _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
-            w0, w1 = _weight(change[0], temperature), _weight(change[1], temperature)
-            w2, w3 = _weight(change[2], temperature), _weight(change[3], temperature)
-            in_fast = _weight(max(rent[t], 0.0) * size, temperature)
-            in_backing = _weight(max(-rent[t], 0.0) * size, temperature)
-        fast, backing = _allowed(problem, state.held, t, size)
-        if fast:
-            w0 *= in_fast
-            w1 *= in_fast
-        else:
-            w0, w1 = 0.0, 0.0
-        if backing:
-            w2 *= in_backing
-            w3 *= in_backing
-        else:
-            w2, w3 = 0.0, 0.0
-        forward[j, 0], forward[j, 1] = p0, p1
-        weight[j, 0], weight[j, 1], weight[j, 2], weight[j, 3] = w0, w1, w2, w3
-        to0 = p0 * w0 + p1 * w2
-        p1 = p0 * w1 + p1 * w3
-        p0 = to0
-        if p0 + p1 < 1e-100:
-            largest = max(p0, p1, 1e-300)
-            p0, p1 = p0 / largest, p1 / largest
-        # A state that underflows must stay reachable: the other may be forbidden further on.
-        p0, p1 = max(p0, _LEAST_WEIGHT), max(p1, _LEAST_WEIGHT)
+            read, born = 1 if kind[j] == 2 else 0, j == 0 and not problem.prefilled[i]
+            _changes(problem.states, tables, load, either, second, t, size, read, born, extra, change)
+            for z in range(n_states):
+                own = weights[row, t, z, z] if q >= 0 else _weight(charge[t, z] * size, temperature)
+                for after in range(n_states):
+                    weight[j, after, z] = own * _weight(change[z, after], temperature)
+        shut = blocked[j]
+        if shut:
+            for z in range(n_states):
+                if shut >> z & 1:
+                    for after in range(n_states):
+                        weight[j, after, z] = 0.0
+        before, total = reached, 0.0
+        for after in range(n_states):
+            weigh = 0.0
+            for z in range(n_states):
+                weigh += before[z] * weight[j, after, z]
+            # A state that underflows must stay reachable: the others may be forbidden further on.
+            reached = tuple_setitem(reached, after, max(weigh, _LEAST_WEIGHT))
+            total += weigh
+        if total < 1e-100:
+            largest = max(reached)
+            for z in range(n_states):
+                reached = tuple_setitem(reached, z, max(reached[z] / largest, _LEAST_WEIGHT))
 
 
 @njit(cache=True, nogil=True)
 def _draw_path(problem, state, i, weight, forward, rng):
     """Backward sampling: draw the block's states, last slot first."""
-    life = problem.death[i] - problem.birth[i]
+    life, n_states, states = problem.death[i] - problem.birth[i], len(problem.states), state.z
     cell = problem.cell[i] + problem.birth[i]
-    z = -1
-    for j in range(life - 1, -1, -1):
-        if z < 0:
-            a, b = forward[j, 0] * weight[j, 0], forward[j, 1] * weight[j, 3]
-            z = BACKING
-        else:
-            a, b = forward[j, 0] * weight[j, z], forward[j, 1] * weight[j, 2 + z]
-        if a + b == 0.0:
-            # Both underflow: go wherever the slot admits the block, the state it has for preference.
-            if weight[j, 3 - z] == 0.0 and weight[j, 0] + weight[j, 1] == 0.0:
-                z = BACKING
-            elif weight[j, 2] + weight[j, 3] == 0.0:
-                z = FAST
-        elif z == BACKING:
-            z = FAST if a > _SURE * b and uniform(rng) * (a + b) < a else BACKING
-        else:
-            z = BACKING if b > _SURE * a and uniform(rng) * (a + b) < b else FAST
-        state.z[cell + j] = z
+    # Nothing follows the last slot: a block stays there, whatever its state.
+    for z in range(n_states):
+        for a in range(n_states):
+            weight[life - 1, a, z] = weight[life - 1, z, z]
+    z = n_states - 1
+    for left in range(life, 0, -1):
+        j = np.uint64(left - 1)
+        stays, leaves = 0.0, 0.0
+        for a in range(n_states):
+            if a == z:
+                stays = forward[j, a] * weight[j, z, a]
+            else:
+                leaves += forward[j, a] * weight[j, z, a]
+        if leaves > _SURE * stays:
+            r = uniform(rng) * (stays + leaves)
+            if r < leaves:
+                z = _other(forward, weight, j, z, r)
+        elif stays == 0.0 and weight[j, z, z] == 0.0:
+            # All underflow: go wherever the slot admits the block, the state it has for preference.
+            z = _likeliest(forward, weight, j, z)
+        states[cell + left - 1] = z
+
+
+@njit(cache=True, nogil=True)
+def _other(forward, weight, j, z, r):
+    """The state other than z at which the sum of weights exceeds r."""
+    found = z
+    for a in range(forward.shape[1]):
+        own = forward[j, a] * weight[j, z, a]
+        if a != z and own > 0.0:
+            found = a
+            r -= own
+            if r < 0.0:
+                break
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _likeliest(forward, weight, j, z):
+    """The admitted state that is reached most easily; z where none is."""
+    best = -1.0
+    for a in range(forward.shape[1]):
+        if weight[j, a, a] > 0.0 and forward[j, a] > best:
+            z, best = a, forward[j, a]
+    return z
 
 
 @njit(cache=True, nogil=True)
 def improve_sweep(problem, state, order, rent):
     """Give every block in ``order`` its best path, all others fixed; returns how many paths changed.
 
-    The total time never rises. Ties keep a block in the state it has, so that a sweep without gain changes nothing.
+    The objective, a sum over slots, never rises. Ties keep a block in the state it has, so that a sweep without gain
+    changes nothing.
     """
-    n_slots = state.load.shape[0]
-    rent = rent + problem.hold
+    n_slots, n_states = state.load.shape[0], len(problem.states)
+    charge = above_least(problem, rent)
     kind = np.empty(n_slots, np.uint8)
-    came_from = np.empty((n_slots + 1, 2), np.uint8)
-    change, extra = np.empty(4), np.empty(state.load.shape[1])
-    none = np.empty((0, n_slots))
+    came_from = np.empty((n_slots + 1, n_states), np.uint8)
+    none = np.empty((0, n_slots, n_states, n_states))
     changed = 0
     for i in order:
-        _mark(problem, i, kind)
-        _shift(problem, state, i, -1.0, kind, 1.0, none, none)
-        birth, life, size, k = (
-            problem.birth[i],
-            problem.death[i] - problem.birth[i],
-            problem.size[i],
-            problem.size_class[i],
-        )
-        cell = problem.cell[i] + birth
-        v0, v1 = 0.0, 0.0
-        for j in range(life):
-            t = birth + j
-            if kind[j] == 0 and k >= 0:
-                change[0], change[1], change[2], change[3] = 0.0, state.down[k, t], state.up[k, t], 0.0
-            else:
-                _changes(problem, state, i, t, 1 if kind[j] == 2 else 0, extra, change)
-            fast, backing = _allowed(problem, state.held, t, size)
-            here0 = v0 + (rent[t] * size if fast else _NEVER)
-            here1 = v1 + (0.0 if backing else _NEVER)
-            if j == life - 1:
-                v0, v1 = here0 + change[0], here1 + change[3]
-                break
-            old = state.z[cell + j]
-            a, b = here0 + change[0], here1 + change[2]
-            came_from[j + 1, 0] = old if a == b else (0 if a < b else 1)
-            v0 = min(a, b)
-            a, b = here0 + change[1], here1 + change[3]
-            came_from[j + 1, 1] = old if a == b else (0 if a < b else 1)
-            v1 = min(a, b)
-        z = state.z[cell + life - 1]
-        if v0 != v1:
-            z = 0 if v0 < v1 else 1
-        different = False
-        for j in range(life - 1, -1, -1):
-            different = different or state.z[cell + j] != z
-            state.z[cell + j] = z
-            if j > 0:
-                z = came_from[j, z]
-        changed += different
-        _shift(problem, state, i, 1.0, kind, 1.0, none, none)
+        mark(problem, i, kind)
+        shift(problem, state, i, -1.0, kind, 1.0, none)
+        changed += best_path(problem, state, i, kind, charge, came_from)
+        shift(problem, state, i, 1.0, kind, 1.0, none)
     return changed
 
 
 @njit(cache=True, nogil=True)
+def best_path(problem, state, i, kind, charge, came_from):
+    """Give block i, now taken out, its best path; returns whether it is another than before."""
+    birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
+    states, idle = state.z, state.idle
+    cell, n_states = problem.cell[i] + birth, len(problem.states)
+    tables, load, either, second = _tables(problem), state.load, state.either, state.second
+    blocked = np.empty(life, np.uint16)
+    _block(problem, state, i, blocked)
+    change, extra = np.zeros((n_states, n_states)), np.empty(state.load.shape[1])
+    here, reached = np.empty(n_states), np.zeros(n_states)
+    for j in range(life):
+        t = np.uint64(birth + j)
+        if kind[j] == 0 and q >= 0:
+            for z in range(n_states):
+                for after in range(n_states):
+                    change[z, after] = 0.0 if after == z else idle[q, t, pair(n_states, z, after)]
+        else:
+            read, born = 1 if kind[j] == 2 else 0, j == 0 and not problem.prefilled[i]
+            _changes(problem.states, tables, load, either, second, t, size, read, born, extra, change)
+        for z in range(n_states):
+            here[z] = reached[z] + (_NEVER if blocked[j] >> z & 1 else charge[t, z] * size)
+        if j == life - 1:
+            for z in range(n_states):
+                reached[z] = here[z] + change[z, z]
+            break
+        old = states[cell + j]
+        for after in range(n_states):
+            best, least = np.int64(old), here[old] + change[old, after]
+            for z in range(n_states):
+                if here[z] + change[z, after] < least:
+                    best, least = z, here[z] + change[z, after]
+            came_from[j + 1, after], reached[after] = best, least
+    z = np.int64(states[cell + life - 1])
+    for a in range(n_states):
+        if reached[a] < reached[z]:
+            z = a
+    different = False
+    for j in range(life - 1, -1, -1):
+        different = different or states[cell + j] != z
+        states[cell + j] = z
+        if j > 0:
+            z = np.int64(came_from[j, z])
+    return different
+
+
+@njit(cache=True, nogil=True)
 def flip_sweep(problem, state, flips, temperature, rng):
-    """The textbook move: flip one block's state in one slot, accept by Metropolis; returns how many were accepted.
+    """The textbook move: another state for one block in one slot, by Metropolis; returns how many were accepted.
 
     Parameters
     ----------
     flips : int
         Proposals.
     temperature : float
-        Seconds, greater than 0.
+        In the objective's unit, greater than 0.
     rng : uint64[1]
     """
-    n_blocks = problem.size.shape[0]
+    n_blocks, n_states = problem.size.shape[0], len(problem.states)
     n_channels = state.load.shape[1]
-    new = np.empty((2, n_channels))
+    load, either = np.empty((2, n_channels)), np.zeros(2)
+    step_s = state.step_s.copy()
     accepted = 0
     for _ in range(flips):
         i = int(uniform(rng) * n_blocks)
         birth, death, cell, size = problem.birth[i], problem.death[i], problem.cell[i], problem.size[i]
         t = birth + int(uniform(rng) * (death - birth))
         old = state.z[cell + t]
-        z = 1 - old
-        held = state.held[t] + (size if z == FAST else -size)
-        if (z == FAST and held > problem.most_fast) or (z == BACKING and held < problem.least_fast[t]):
+        z = (old + 1 + (int(uniform(rng) * (n_states - 1)) if n_states > 2 else 0)) % n_states
+        if (t == birth and problem.initial[i] >= 0) or _overfills(problem, state, t, size, old, z):
             continue
         first = max(t - 1, birth)
-        delta = problem.hold * (held - state.held[t])
+        price, delta = state.price[0], 0.0
         for s in range(first, t + 1):
-            for c in range(n_channels):
-                new[s - first, c] = state.load[s, c]
-            _add_cell(problem, state.z, i, s, -1.0, new[s - first])
+            load[s - first] = state.load[s]
+            if problem.balanced:
+                either[s - first] = state.either[s]
+            delta -= state.second[s] * slot_time(state.load, state.either, problem.swap, s)
+            if problem.stepwise:
+                step_s[s // problem.n_lanes] -= slot_time(state.load, state.either, problem.swap, s)
+            _add_cell(problem, state, i, s, -1.0)
         state.z[cell + t] = z
         for s in range(first, t + 1):
-            _add_cell(problem, state.z, i, s, 1.0, new[s - first])
-            delta += np.max(new[s - first]) - slot_time(state.load, s)
+            _add_cell(problem, state, i, s, 1.0)
+            delta += state.second[s] * slot_time(state.load, state.either, problem.swap, s)
+            if problem.stepwise:
+                step_s[s // problem.n_lanes] += slot_time(state.load, state.either, problem.swap, s)
+        if problem.stepwise:
+            delta = cost_of_steps(problem, step_s) - cost_of_steps(problem, state.step_s)
+        delta += state.price[0] - price
         if delta <= 0.0 or uniform(rng) < math.exp(-delta / temperature):
             accepted += 1
-            state.held[t] = held
-            for s in range(first, t + 1):
-                state.load[s] = new[s - first]
+            add_held(problem, state, t, old, -size)
+            add_held(problem, state, t, z, size)
         else:
-            state.z[cell + t] = old
+            state.z[cell + t], state.price[0] = old, price
+            for s in range(first, t + 1):
+                state.load[s] = load[s - first]
+                if problem.balanced:
+                    state.either[s] = either[s - first]
+        if problem.stepwise:
+            for s in range(first, t + 1):
+                n = s // problem.n_lanes
+                if state.z[cell + t] == old:
+                    step_s[n] = state.step_s[n]
+                else:
+                    state.step_s[n] = step_s[n]
     return accepted
 
 
 @njit(cache=True, nogil=True)
-def _add_cell(problem, states, i, t, sign, load):
-    """Add or remove what block i does in slot t alone."""
-    cell = problem.cell[i]
-    here = states[cell + t]
-    after = states[cell + t + 1] if t + 1 < problem.death[i] else here
+def _overfills(problem, state, t, size, old, z):
+    """Whether a block would exceed the capacity of a tier that it enters."""
+    for k in range(problem.capacity.shape[0]):
+        enters = problem.inside[k] >> z & 1 and not problem.inside[k] >> old & 1
+        if enters and state.held[k, t] + size > problem.capacity[k]:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _add_cell(problem, state, i, t, sign):
+    """Add or remove what block i does in slot t alone, occupancy aside."""
+    cell, amount = problem.cell[i], sign * problem.size[i]
+    here = state.z[cell + t]
+    after = state.z[cell + t + 1] if t + 1 < problem.death[i] else here
     read = 0
     step, lane = t // problem.n_lanes, t % problem.n_lanes
     if lane == problem.lane[i]:
@@ -330,7 +473,7 @@ def _add_cell(problem, states, i, t, sign, load):
         run = low + np.searchsorted(problem.run_stop[low:high], step, side="right")
         if run < high and problem.run_start[run] <= step:
             read = 1
-    born = t == problem.birth[i] and not problem.prefilled[i]
-    for c in range(load.shape[0]):
-        extra = problem.op[read, here, after, c] + (problem.write[here, c] if born else 0.0)
-        load[c] += sign * problem.size[i] * extra
+    if t == problem.birth[i] and not problem.prefilled[i]:
+        add_write(problem, state, t, here, amount)
+    add_op(problem, state, t, read, here, after, amount)
+    state.price[0] += amount * problem.idle_price[here]

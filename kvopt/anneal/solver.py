@@ -12,7 +12,7 @@ from enum import Enum
 import numpy as np
 
 from kvopt.anneal.moves import flip_sweep, improve_sweep, resample_sweep, shuffle
-from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement, total_time
+from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement, total_cost
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -147,7 +147,7 @@ class _Run:
     def report(self, state: State, detail: str) -> None:
         with self.lock:
             if excess_bytes(self.problem, state) == 0.0:
-                self.best_s = min(self.best_s, total_time(self.problem, state))
+                self.best_s = min(self.best_s, total_cost(self.problem, state))
                 if self.best_s <= self.enough_s:
                     self.cancelled.set()
             best = self.best_s if np.isfinite(self.best_s) else None
@@ -220,7 +220,7 @@ def solve_anneal(
         problem=problem,
         schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
         move=move,
-        rent=np.zeros(low.n_slots) if multipliers is None else _fast_rent(multipliers),
+        rent=_rent(low, multipliers),
         unit_s=unit_per_byte(low) * float(low.size_bytes.mean()),
         deadline=began + (np.inf if time_limit_s is None else time_limit_s),
         began=began,
@@ -266,10 +266,12 @@ def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:
     return tuple(replace(s, sweeps=_SLOW_FACTOR * s.sweeps) for s in schedules)
 
 
-def _fast_rent(multipliers: Certificate) -> np.ndarray:
-    """float64[T]: what a byte pays more in the fast tier than in the backing tier; never negative."""
-    fast, backing = multipliers.capacity_price_s_per_byte
-    return np.maximum(fast - backing, 0.0)
+def _rent(low: Lowered, multipliers: Certificate | None) -> np.ndarray:
+    """float64[T, S]: what a byte pays for the tiers of each state, more than for those of the last."""
+    if multipliers is None:
+        return np.zeros((low.n_slots, low.n_states))
+    paid = multipliers.capacity_price_s_per_byte.T @ low.occupancy.T
+    return paid - paid[:, -1:]
 
 
 def _start(
@@ -284,8 +286,9 @@ def _start(
     if multipliers is None:
         return Placement.backing(instance) if start is None else start
     trellis = Trellis(low)
-    prices = trellis.prices(multipliers.channel_price, multipliers.capacity_price_s_per_byte)
     tau = run.schedule_of(number).sample_tau * unit_per_byte(low)
+    second = multipliers.second_price(low.prices.per_second)
+    prices = trellis.prices(second, multipliers.capacity_price_s_per_byte, tau)
     return sample_placement(trellis, prices, tau, seed + number)
 
 
@@ -319,8 +322,8 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
         _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
         sweep += 1
         run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
-        if excess_bytes(run.problem, state) == 0.0 and total_time(run.problem, state) < best_s:
-            best_s, best_z = total_time(run.problem, state), state.z.copy()
+        if excess_bytes(run.problem, state) == 0.0 and total_cost(run.problem, state) < best_s:
+            best_s, best_z = total_cost(run.problem, state), state.z.copy()
         if sweep == 1:
             schedule = run.in_time(schedule, time.perf_counter() - started)
     if best_s < np.inf:
@@ -337,7 +340,7 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     run.report(state, f"chain {number}, descended")
     if excess_bytes(run.problem, state) > 0.0:
         return None
-    return total_time(run.problem, state), to_placement(run.problem, state.z)
+    return total_cost(run.problem, state), to_placement(run.problem, state.z)
 
 
 def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: np.ndarray, rng: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.instance import Instance
+from kvopt.instance import Instance, Rules
 from kvopt.prices import LATE, tail_steps
 from kvopt.result import Certificate
 
@@ -172,10 +172,10 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     trace, rules, states = instance.trace, instance.rules, instance.states
     n_states = len(states)
     here, done = np.zeros((n_states, len(mine))), np.empty(len(mine))
+    after = np.empty_like(here)
     if instance.initial is not None:
-        given = instance.initial[mine]
         here[:, trace.write_step[mine] < 0] = np.inf
-        here[given, np.arange(len(mine))] = 0.0
+        here[instance.initial[mine], np.arange(len(mine))] = 0.0
     read = np.zeros(len(mine), bool)
     of_lane = np.isin(trace.run_block, mine)
     owner = np.searchsorted(mine, trace.run_block[of_lane])
@@ -183,35 +183,43 @@ def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
     begin = _grouped(trace.run_start[of_lane], trace.n_steps)
     end = _grouped(trace.run_stop[of_lane], trace.n_steps)
     dies = _grouped(instance.death_slot[mine] - 1, trace.n_slots)
+    reading = np.stack([_served(held, rho, rules) for held in states])
+    writing, full = _changes(instance, omega, sigma)
     for t in range(trace.n_slots):
+        change = full[t][:, :, None]
         if t % trace.n_lanes == lane:
             step = t // trace.n_lanes
             here[:, born(step)] = (states @ omega[t])[:, None]
             read[owner[end(step)]] = False
             read[owner[begin(step)]] = True
-            for z, held in enumerate(states):
-                copies = np.flatnonzero(held) if rules.balanced else [np.argmax(held)]
-                here[z] += read * rho[t, copies].min()
+            here += reading[:, t, None] * read
+            if rules.read_through:
+                change = np.where(read, writing[t][:, :, None], change)
         here += rent[t][:, None]
         last = dies(t)
         done[last] = here[:, last].min(axis=0)
-        through = read & rules.read_through & (t % trace.n_lanes == lane)
-        here = np.stack([_best_way(here, z, through, omega[t], sigma[t], instance) for z in range(n_states)])
+        for z in range(n_states):
+            np.minimum.reduce(here + change[:, z], axis=0, out=after[z])
+        here, after = after, here
     return done
 
 
-def _best_way(here, target, through, omega, sigma, instance) -> np.ndarray:
-    """float64[b]: cheapest way to a state in the next slot, from wherever it is cheapest."""
+def _served(held: np.ndarray, rho: np.ndarray, rules: Rules) -> np.ndarray:
+    """float64[T]: what a byte read costs from the copy that serves it, of a block in the tiers ``held``."""
+    copies = np.flatnonzero(held)
+    return rho[:, copies if rules.balanced else copies[:1]].min(axis=1)
+
+
+def _changes(instance: Instance, omega: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64[T, S, S] twice: what a byte costs from state to state when it is read through, and when it is not."""
     states = instance.states
-    best = np.full(here.shape[1], np.inf)
-    for z, held in enumerate(states):
-        new = states[target] & ~held
-        writing = omega[new].sum()
-        reading = new.sum() * sigma[np.argmax(held)]
-        if instance.rules.free_moves:
-            writing = reading = 0.0
-        best = np.minimum(best, here[z] + writing + np.where(through, 0.0, reading))
-    return best
+    new = states[None, :, :] & ~states[:, None, :]
+    near = np.argmax(states, axis=1)
+    writing = np.einsum("tk,yzk->tyz", omega, new)
+    reading = sigma[:, near, None] * new.sum(axis=2)
+    if instance.rules.free_moves:
+        return np.zeros_like(writing), np.zeros_like(writing)
+    return writing, writing + reading
 
 
 def _grouped(key: np.ndarray, n_keys: int):

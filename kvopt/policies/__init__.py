@@ -1,4 +1,4 @@
-"""Policies: rules that decide slot by slot, online or clairvoyant, what the fast tier holds.
+"""Policies: rules that decide slot by slot, online or clairvoyant, what the fastest tier holds.
 
 They are found through the entry point group ``kvopt.policies``, where another package registers its own as kvopt does::
 

@@ -15,7 +15,7 @@ from kvopt.policies.protocol import Decision, View
 class LookAhead:
     """Clairvoyant within a window: rank blocks by how often the next W steps read them, and move the top R share.
 
-    In each slot the backing tier's blocks of the slot's lane are ranked; of the top R share those are promoted that are
+    In each slot the lower tiers' blocks of the slot's lane are ranked; of the top R share those are promoted that are
     read more often in the window than the residents, of any lane, that they displace. New blocks compete likewise.
     Reads are reads per byte: a block's bytes are read once a read.
 
@@ -24,7 +24,7 @@ class LookAhead:
     window_steps : int
         W, at least 1.
     ratio : float
-        R, in (0, 1]: the largest share of a lane's blocks in the backing tier that is promoted in one slot.
+        R, in (0, 1]: the largest share of a lane's blocks in lower tiers that is promoted in one slot.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class LookAhead:
         return view.exchange(view.best(candidates, -reads[candidates]))
 
     def _top(self, view: View, reads: np.ndarray) -> np.ndarray:
-        """Those of the most read R share of the lane's blocks in the backing tier that are read at all."""
+        """Those of the most read R share of the lane's blocks in lower tiers that are read at all."""
         waiting = view.waiting
         most = math.ceil(self.ratio * len(waiting))
         read = waiting[reads[waiting] > 0]

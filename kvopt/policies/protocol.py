@@ -4,6 +4,9 @@ Time runs in slots. In slot t the blocks ``view.accessed`` are read from where t
 happens *during* slot t and counts *from slot t + 1 on*: a promoted block is usable, an evicted one's bytes are free.
 A block that slot t + 1 writes is announced in slot t as ``view.arriving``: to promote it is to write it straight to the
 fast tier, which costs no move, and room for it can be made in time.
+
+Of however many tiers, a policy decides about the fastest alone. What happens below is the same for all of them; see
+:mod:`kvopt.policies.tiers`.
 """
 
 from __future__ import annotations
@@ -39,7 +42,11 @@ class Policy(Protocol):
     clairvoyant: bool
 
     def start(self, view: View) -> np.ndarray:
-        """Blocks of ``view.arriving`` that the fast tier holds in slot 0. Begins a simulation: reset any state here."""
+        """Blocks of ``view.arriving`` that the fast tier holds in slot 0. Begins a simulation: reset any state here.
+
+        Where the instance gives the states in slot 0, ``view.resident`` is set by then and cannot be changed: of the
+        answer the simulator takes the arriving blocks for which there is room, in the order given.
+        """
         ...
 
     def step(self, view: View) -> Decision:
@@ -60,9 +67,10 @@ class View:
     accessed : int64[A]
         Blocks read in this slot, ascending.
     misses : int64[M]
-        Those of them that the backing tier serves and that still exist in the next slot.
+        Those of them that a lower tier serves and that still exist in the next slot.
     arriving : int64[N]
-        Blocks that exist from the next slot on. When the policy starts: after prefill, or written in slot 0.
+        Blocks that exist from the next slot on. When the policy starts: after prefill, or written in slot 0; where the
+        instance gives the states in slot 0, the latter alone.
     resident : bool[B]
         Blocks that the fast tier holds in the next slot if nothing is done.
     live : bool[B]
@@ -74,7 +82,7 @@ class View:
     capacity_bytes : float
         Capacity of the fast tier.
     least_bytes : float
-        What the fast tier must hold in the next slot because the backing tier cannot. The simulator sees to it.
+        What the fast tier must hold in the next slot because those below cannot. The simulator sees to it.
     never : int
         ``next_use`` of a block that is not read again: the number of slots.
     size_bytes : int64[B]
@@ -112,7 +120,7 @@ class View:
 
     @property
     def waiting(self) -> np.ndarray:
-        """int64[...]: the blocks of this slot's lane that are in the backing tier and go on to live, ascending."""
+        """int64[...]: the blocks of this slot's lane that are in a lower tier and go on to live, ascending."""
         block = self._in_lane[self.lane]
         return block[self.live[block] & ~self.resident[block] & (self.birth_slot[block] <= self.slot)]
 
@@ -175,7 +183,7 @@ class View:
         if self._one_size:
             return blocks[_lowest(cost, int(self.capacity_bytes // self._one_size))]
         order = np.argsort(cost, kind="stable")
-        return blocks[order[_fitting(size[order], self.capacity_bytes)]]
+        return blocks[order[fitting(size[order], self.capacity_bytes)]]
 
     def exchange(self, keep: np.ndarray) -> Decision:
         """The decision after which the fast tier holds these blocks and no others."""
@@ -206,8 +214,8 @@ def _lowest(cost: np.ndarray, count: int) -> np.ndarray:
     return np.flatnonzero(chosen)
 
 
-def _fitting(size: np.ndarray, room: float) -> np.ndarray:
-    """Positions taken when sizes are packed in order and those that do not fit are passed over."""
+def fitting(size: np.ndarray, room: float) -> np.ndarray:
+    """int64[...]: positions taken when sizes are packed in order and those that do not fit are passed over."""
     left = np.arange(len(size))
     taken = []
     while len(left):

@@ -10,10 +10,15 @@ from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.policies.accesses import AccessStream, RunIndex
-from kvopt.policies.protocol import Policy, View
-from kvopt.policies.spill import hold_back
+from kvopt.policies.protocol import Policy, View, fitting
+from kvopt.policies.record import Copies, Record
+from kvopt.policies.spill import hold_back, leave_alone
+from kvopt.policies.tiers import Plan, Tiers
+from kvopt.residency import nearest
 from kvopt.result import OnProgress, Progress
+from kvopt.trace import PREFILL
 
+_NONE = np.zeros(0, np.int64)
 _EVENTS = 50
 
 
@@ -30,20 +35,22 @@ def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None 
     Returns
     -------
     Placement
-        Within both tiers' capacities in every slot. Where the backing tier is full, blocks that the policy evicted stay
-        and new ones go to the fast tier, whatever the policy said.
+        Within all tiers' capacities in every slot. Below the fastest tier there is a cascade of victims
+        (:mod:`kvopt.policies.tiers`). Where a lower tier is full, blocks that the policy evicted stay and new ones go
+        to the fastest tier, whatever the policy said. Where the instance gives the states in slot 0, prefilled blocks
+        begin there, and the policy decides from slot 1 on.
 
     Raises
     ------
     MethodError
         When the policy overfills the fast tier, promotes a block that does not exist, or looks into the future without
-        being clairvoyant; or when both tiers are so full that no split of the blocks over them is found.
+        being clairvoyant; or when the tiers are so full that no split of the blocks over them is found.
     """
     return _Simulation(instance, policy).run(on_progress)
 
 
 class _Simulation:
-    """The state between two slots. The mask ``resident`` is the fast tier's content, less what is about to die."""
+    """The state between two slots. The mask ``resident`` is the fastest tier's content, less what is about to die."""
 
     def __init__(self, instance: Instance, policy: Policy) -> None:
         self.instance, self.policy = instance, policy
@@ -55,13 +62,13 @@ class _Simulation:
         n_blocks = instance.trace.n_blocks
         self.resident, self.live = np.zeros(n_blocks, bool), np.zeros(n_blocks, bool)
         self.last_use = np.full(n_blocks, -1)
-        self.entered = np.zeros(n_blocks, np.int64)
-        self.intervals: list[tuple[np.ndarray, np.ndarray, int]] = []
-        self.used_bytes = 0
+        self.tiers, self.record = Tiers(instance), Record(instance)
+        self.copies = Copies(instance, self.tiers)
         self.births = _by_slot(instance.birth_slot, instance.n_slots)
         self.deaths = _by_slot(instance.death_slot, instance.n_slots)
-        backing = np.inf if instance.rules.inclusive else instance.capacity_bytes[1]
-        self.least_bytes = np.maximum(instance.live_bytes - backing, 0.0)
+        self.least_bytes = np.maximum(instance.live_bytes - sum(self.tiers.capacity[1:]), 0.0)
+        # What the given states hold beyond one copy a block, and may be dropped from slot 1 on.
+        self.surplus = _NONE
         for name in ("resident", "live", "last_use"):
             shown = getattr(self, name).view()
             shown.setflags(write=False)
@@ -72,23 +79,22 @@ class _Simulation:
         n_slots = self.instance.n_slots
         every = max(n_slots // _EVENTS, 1)
         self._look(-1)
-        self._decide(_blocks(self.policy.start(self.view)), np.zeros(0, np.int64))
+        if self.instance.initial is None:
+            self._decide(_blocks(self.policy.start(self.view)), _NONE)
+        else:
+            self._begin_as_given()
         for slot in range(n_slots - 1):
             self._look(slot)
             promote, evict = self.policy.step(self.view)
             self._decide(_blocks(promote), _blocks(evict))
             if on_progress is not None and slot % every == 0:
                 on_progress(Progress(time.perf_counter() - began, detail=f"slot {slot} of {n_slots}"))
-        self._leave(np.flatnonzero(self.resident), n_slots)
-        block = np.concatenate([b for b, _, _ in self.intervals])
-        start = np.concatenate([s for _, s, _ in self.intervals])
-        stop = np.repeat([t for _, _, t in self.intervals], [len(b) for b, _, _ in self.intervals])
-        return Placement.from_intervals(self.instance.trace.n_blocks, block, start, stop)
+        return self.record.placement(n_slots)
 
     def _look(self, slot: int) -> None:
         """Bring the view up to a slot: what it reads, what goes with it, what the next slot writes."""
         view = self.view
-        runs = self.stream.read(slot) if slot >= 0 else np.zeros(0, np.int64)
+        runs = self.stream.read(slot) if slot >= 0 else _NONE
         accessed = self.index.block[runs]
         self.last_use[accessed] = slot
         if self.policy.clairvoyant and slot >= 0:
@@ -96,10 +102,7 @@ class _Simulation:
             self.next_use[accessed] = np.where(goes_on, slot + view.n_lanes, self.use_after[runs])
         arriving, dying = self.births(slot + 1), self.deaths(slot + 1)
         if len(dying):
-            self.live[dying] = False
-            gone = dying[self.resident[dying]]
-            self._leave(gone, slot + 1)
-            self.resident[gone] = False
+            self._remove(dying, slot + 1)
         self.live[arriving] = True
         self.last_use[arriving] = np.minimum(self.instance.trace.write_step[arriving], 0) if slot < 0 else slot + 1
         view.slot = slot
@@ -107,48 +110,92 @@ class _Simulation:
         view.accessed = np.sort(accessed)
         view.misses = view.accessed[~self.resident[view.accessed] & self.live[view.accessed]]
         view.arriving = arriving
-        view.free_bytes = view.capacity_bytes - self.used_bytes
+        view.free_bytes = view.capacity_bytes - self.tiers.used[0]
         view.least_bytes = float(self.least_bytes[slot + 1])
 
+    def _remove(self, dying: np.ndarray, slot: int) -> None:
+        self.live[dying] = self.resident[dying] = False
+        self.record.set(dying, self.record.last, slot)
+        self.copies.drop(dying)
+        self.tiers.remove(dying)
+
+    def _begin_as_given(self) -> None:
+        """Put the prefilled blocks where the instance has them; the policy may promote what slot 0 writes."""
+        view, tiers, held = self.view, self.tiers, self.instance.states
+        written = self.instance.trace.write_step[view.arriving] != PREFILL
+        prefilled, view.arriving = view.arriving[~written], view.arriving[written]
+        given = self.instance.initial[prefilled]
+        tiers.place(prefilled, nearest(held)[given])
+        self.resident[:] = tiers.level == 0
+        self.copies.keep(prefilled[held[given, -1] & (tiers.level[prefilled] < tiers.last)])
+        self.record.set(prefilled, given, 0)
+        self.surplus = prefilled[self.copies.states(prefilled) != given]
+        view.free_bytes = view.capacity_bytes - tiers.used[0]
+        wanted = self._checked(_blocks(self.policy.start(view)))
+        wanted = wanted[np.isin(wanted, view.arriving)]
+        if len(wanted):
+            wanted = wanted[fitting(tiers.size[wanted], view.free_bytes)]
+        plan = Plan(tiers, view, wanted, _NONE)
+        # Every copy takes room in slot 0, also those beside a block's level.
+        copied = tiers.size[prefilled] @ held[given] - tiers.used
+        plan.capacity = [c - more for c, more in zip(tiers.capacity, copied.tolist(), strict=True)]
+        plan.cascade()
+        if not (plan.fits or leave_alone(plan)):
+            self._refuse_split(0)
+        self._carry_out(plan, 0)
+
     def _decide(self, promote: np.ndarray, evict: np.ndarray) -> None:
-        """Carry out a decision, as far as the backing tier can take what it is given."""
-        view, size = self.view, self.instance.trace.size_bytes
+        """Carry out a decision, as far as the lower tiers can take what they are given."""
+        view = self.view
         slot = view.slot + 1
-        for blocks in (promote, evict):
-            if len(blocks) and not (blocks.min() >= 0 and blocks.max() < view.n_blocks):
-                self._refuse(f"names blocks outside 0..{view.n_blocks - 1}", "Return block numbers")
+        plan = Plan(self.tiers, view, self._checked(promote), self._checked(evict))
         if not self.live[promote].all():
             block = int(promote[~self.live[promote]][0])
             self._refuse(f"promotes block {block}, which does not exist in slot {slot}", "Promote blocks of view.live")
-        wanted = self.resident.copy()
-        wanted[evict] = False
-        wanted[promote] = True
-        entering, leaving = np.flatnonzero(wanted & ~self.resident), np.flatnonzero(self.resident & ~wanted)
-        used = self.used_bytes + int(size[entering].sum()) - int(size[leaving].sum())
-        if used > view.capacity_bytes:
+        if plan.used[0] > view.capacity_bytes:
             self._refuse(
-                f"overfills the fast tier: {used} bytes in slot {slot}, capacity {view.capacity_bytes:.6g}",
+                f"overfills the fast tier: {plan.used[0]} bytes in slot {slot}, capacity {view.capacity_bytes:.6g}",
                 "Evict more, or let view.best choose what fits",
             )
-        if used < view.least_bytes:
-            if not hold_back(view, wanted, evict):
-                self._refuse(
-                    f"found no split of the live blocks of slot {slot} over the two tiers",
-                    "Give the backing tier a little more capacity than the live blocks need",
-                )
-            entering, leaving = np.flatnonzero(wanted & ~self.resident), np.flatnonzero(self.resident & ~wanted)
-        self._leave(leaving, slot)
-        self.entered[entering] = slot
-        self.resident[entering] = True
-        self.resident[leaving] = False
-        self.used_bytes += int(size[entering].sum())
+        plan.cascade()
+        if not (plan.fits or hold_back(plan)):
+            self._refuse_split(slot)
+        self._carry_out(plan, slot)
 
-    def _leave(self, blocks: np.ndarray, slot: int) -> None:
-        self.intervals.append((blocks, self.entered[blocks], slot))
-        self.used_bytes -= int(self.instance.trace.size_bytes[blocks].sum())
+    def _carry_out(self, plan: Plan, slot: int) -> None:
+        """Make a plan true from a slot on."""
+        blocks = plan.changes()
+        before, after = self.tiers.level[blocks], plan.level[blocks]
+        self.tiers.level[blocks], self.tiers.used = after, plan.used
+        self.resident[blocks] = after == 0
+        if self.copies.write_back:
+            blocks = self._leave_copies(blocks, before)
+        if len(self.surplus) and slot > 0:
+            blocks = np.union1d(blocks, self.surplus[self.live[self.surplus]])
+            self.surplus = _NONE
+        self.record.set(blocks, self.copies.states(blocks), slot)
+
+    def _leave_copies(self, blocks: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Keep copies in the backing tier of what was there, or prefilled; the blocks and those that lose theirs."""
+        last, level = self.tiers.last, self.tiers.level[blocks]
+        prefilled = (before > last) & (self.instance.trace.write_step[blocks] == PREFILL)
+        self.copies.keep(blocks[(level < last) & ((before == last) | prefilled)])
+        self.copies.drop(blocks[level == last])
+        return np.union1d(blocks, self.copies.make_room(self.last_use))
+
+    def _checked(self, blocks: np.ndarray) -> np.ndarray:
+        if len(blocks) and not (blocks.min() >= 0 and blocks.max() < self.view.n_blocks):
+            self._refuse(f"names blocks outside 0..{self.view.n_blocks - 1}", "Return block numbers")
+        return blocks
 
     def _refuse(self, problem: str, fix: str) -> None:
         raise MethodError(f"policy {self.policy.name!r}", problem, fix)
+
+    def _refuse_split(self, slot: int) -> None:
+        self._refuse(
+            f"found no split of the live blocks of slot {slot} over the tiers",
+            "Give the backing tier a little more capacity than the live blocks need",
+        )
 
 
 def _blocks(given) -> np.ndarray:

@@ -13,7 +13,7 @@ _NONE = np.zeros(0, np.int64)
 
 @dataclass
 class StaticOldest:
-    """The oldest tokens fill the fast tier as they are written; once it is full, all others go to the backing tier.
+    """The oldest tokens fill the fast tier as they are written; once it is full, all others go below.
 
     Prefill counts as writing the first token of every lane, then the second of every lane, and so on.
     """

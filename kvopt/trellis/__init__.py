@@ -1,7 +1,7 @@
 r"""One kernel, read three ways: the trellis of a block's residency.
 
-For given prices a block's residency is a path through two states (fast tier or not) over the slots of its life. Three
-engines read the same trellis at a temperature tau:
+For given prices a block's residency is a path through the S states (:mod:`kvopt.residency`) over the slots of its
+life. Three engines read the same trellis at a temperature tau:
 
 - **hard minimum**, tau = 0: the block's term of the dual bound, and its cheapest path (:func:`hard_minimum`,
   :func:`cheapest_placement`);
@@ -9,7 +9,7 @@ engines read the same trellis at a temperature tau:
   expected reads, moves and occupancy as its gradient (:func:`soft_minimum`);
 - **sampling** of a path from its Boltzmann distribution (:func:`sample_placement`).
 
-A slot is a 2 x 2 matrix (state before -> state after) in the (min, +) algebra or as probabilities, one for "idle" and
+A slot is an S x S matrix (state before -> state after) in the (min, +) algebra or as probabilities, one for "idle" and
 one for "read". Both depend only on the slot, per byte, and not on the block. Seen from lane l, the L slots from its own
 to the next of its own are one *lane step*, and a run or a gap of a block is a product over a range of lane steps. A
 *disjoint sparse table* of those products (after Alon and Schieber, 1987, on range queries over any semigroup)
@@ -18,6 +18,11 @@ reverse-mode differentiation of just that: each block adds its posterior to the 
 over the table spreads them over the slots.
 
 The temperature is per byte: a block of s bytes has temperature s * tau, and so all sizes share one table.
+
+There is one source for all S. Every kernel takes a tuple of S (:attr:`Trellis.states`): its length is part of its type,
+so numba compiles, and keeps on disk, a version for each S whose loops over states unroll. Measured beside kernels
+written out by hand for two states, on one core: hard minimum 44 ns a run instead of 41, soft minimum and gradient 117
+instead of 109; three states take 1.1 and 1.9 times as long as two, four 1.3 and 2.7, seven 3 and 6.4.
 """
 
 from kvopt.trellis.hard import cheapest_placement, hard_minimum

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numba.cpython.unsafe.tuple import tuple_setitem
 
 from kvopt.placement import Placement
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
@@ -26,8 +27,10 @@ def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
     low = trellis.lowered
 
     def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
-        table, closed, prefix = _lane_tables(prices.slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _block_minima(blocks, lane, low.n_lanes, table, closed, prefix, prices.write, blocks.room)
+        table = _lane_tables(trellis.states, prices.slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        return _block_minima(
+            trellis.states, (0.0,) * low.n_states, blocks, lane, low.n_lanes, table, prices.write, blocks.room
+        )
 
     minima = np.empty(low.n_blocks)
     for blocks, found in zip(trellis.lanes, trellis.for_each_lane(work), strict=True):
@@ -36,75 +39,111 @@ def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
 
 
 def cheapest_placement(trellis: Trellis, prices: Prices) -> Placement:
-    """The cheapest path of every block at the given prices, whatever the capacities. Ties go to the backing tier.
+    """The cheapest path of every block at the given prices, whatever the capacities. Ties go to the last state.
 
     Works slot by slot: it is for looking at and for small instances, the bound needs only :func:`hard_minimum`.
     """
     low = trellis.lowered
-    in_fast = np.zeros((low.n_blocks, low.n_slots), np.bool_)
+    states = np.full((low.n_blocks, low.n_slots), low.n_states - 1, np.int8)
     for lane, blocks in enumerate(trellis.lanes):
-        _cheapest_paths(blocks, lane, low.n_lanes, low.n_slots, prices.slot, prices.write, in_fast)
-    return Placement.from_dense(in_fast)
+        _cheapest_paths(trellis.states, blocks, lane, low.n_lanes, prices.slot, prices.write, states)
+    return Placement.from_states(states, low.n_states)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _product(p, q, out):
-    """(min, +) product of two 2 x 2 matrices."""
-    out[0] = min(p[0] + q[0], p[1] + q[2])
-    out[1] = min(p[0] + q[1], p[1] + q[3])
-    out[2] = min(p[2] + q[0], p[3] + q[2])
-    out[3] = min(p[2] + q[1], p[3] + q[3])
+def _least(states, p, i, di, q, j, dj):
+    """Least of the sums of two rows, each an array, its first index and its stride."""
+    least = p[i] + q[j]
+    for z in range(1, len(states)):
+        least = min(least, p[i + di * z] + q[j + dj * z])
+    return least
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _product(states, p, q, out):
+    """(min, +) product of two S x S matrices."""
+    n = len(states)
+    for y in range(n):
+        for z in range(n):
+            out[n * y + z] = _least(states, p, n * y, 1, q, z, n)
 
 
 @njit(cache=True, nogil=True)
-def _lane_tables(slot, lane, n_lanes, n_steps, levels):
-    """Range table, closed last steps and the way from slot 0 to the lane's first slot.
+def _lane_tables(states, slot, lane, n_lanes, n_steps, levels):
+    """Range table, closed last steps and the ways from slot 0 to the lane's first slot.
+
+    Parameters
+    ----------
+    states : tuple of int
+        As :attr:`kvopt.trellis.Trellis.states`.
+    slot : float64[2, T, S * S]
 
     Returns
     -------
-    table : float64[2, levels, N, 4]
-    closed : float64[2, N, 2]
+    table : float64[2, levels, N, S * S]
+    closed : float64[2, N, S]
         Cost of a lane step that is the block's last, from state z on.
-    prefix : float64[2]
-        Cheapest way to state z in the lane's first slot, for a block there since slot 0.
+    prefix : float64[S + 1, S]
+        Cheapest way from each state in slot 0 to state z in the lane's first slot; the last row from any.
     """
-    n_slots = n_steps * n_lanes
-    table = np.empty((2, levels, n_steps, 4))
-    closed = np.empty((2, n_steps, 2))
-    after = np.empty(4)
-    swap = np.empty(4)
+    n_states, n_slots = len(states), n_steps * n_lanes
+    table = np.empty((2, levels, n_steps, n_states * n_states))
+    closed = np.empty((2, n_steps, n_states))
+    after, swap = np.empty(n_states * n_states), np.empty(n_states * n_states)
+    end = np.empty(n_states)
     for n in range(n_steps):
         own = n * n_lanes + lane
         stop = min(own + n_lanes, n_slots)
-        end0, end1 = 0.0, 0.0
-        after[0], after[1], after[2], after[3] = 0.0, np.inf, np.inf, 0.0
-        for t in range(own + 1, stop):
-            if t == stop - 1:
-                end0 = min(after[0] + slot[0, t, 0], after[1] + slot[0, t, 3])
-                end1 = min(after[2] + slot[0, t, 0], after[3] + slot[0, t, 3])
-            _product(after, slot[0, t], swap)
-            after[:] = swap
+        _idle(states, slot, own + 1, stop, after, swap, end)
         for r in range(2):
-            w = slot[r, own]
-            _product(w, after, table[r, 0, n])
             if stop == own + 1:
-                closed[r, n, 0], closed[r, n, 1] = w[0], w[3]
-            else:
-                closed[r, n, 0] = min(w[0] + end0, w[1] + end1)
-                closed[r, n, 1] = min(w[2] + end0, w[3] + end1)
+                table[r, 0, n] = slot[r, own]
+                for z in range(n_states):
+                    closed[r, n, z] = slot[r, own, (n_states + 1) * z]
+                continue
+            _product(states, slot[r, own], after, table[r, 0, n])
+            for z in range(n_states):
+                closed[r, n, z] = _least(states, slot[r, own], n_states * z, 1, end, 0, 1)
     for r in range(2):
-        _fill_levels(table[r])
-    prefix = np.zeros(2)
-    for t in range(lane):
-        w = slot[0, t]
-        to0 = min(prefix[0] + w[0], prefix[1] + w[2])
-        prefix[1] = min(prefix[0] + w[1], prefix[1] + w[3])
-        prefix[0] = to0
-    return table, closed, prefix
+        _fill_levels(states, table[r])
+    return table, closed, _prefix(states, slot, lane)
 
 
 @njit(cache=True, nogil=True)
-def _fill_levels(table):
+def _idle(states, slot, start, stop, after, swap, end):
+    """Product of the idle slots start..stop-1 in ``after``, and where nothing moves in the last, in ``end``."""
+    n_states = len(states)
+    for t in range(start, stop):
+        if t == start:
+            after[:] = slot[0, t]
+            for z in range(n_states):
+                end[z] = slot[0, t, (n_states + 1) * z]
+            continue
+        if t == stop - 1:
+            for z in range(n_states):
+                end[z] = _least(states, after, n_states * z, 1, slot[0, t], 0, n_states + 1)
+        _product(states, after, slot[0, t], swap)
+        after[:] = swap
+
+
+@njit(cache=True, nogil=True)
+def _prefix(states, slot, lane):
+    """float64[S + 1, S]: ways through the idle slots before the lane's first."""
+    n_states = len(states)
+    prefix = np.zeros((n_states + 1, n_states))
+    prefix[:n_states] = np.inf
+    for z in range(n_states):
+        prefix[z, z] = 0.0
+    for t in range(lane):
+        before = prefix.copy()
+        for y in range(n_states + 1):
+            for z in range(n_states):
+                prefix[y, z] = _least(states, before[y], 0, 1, slot[0, t], z, n_states)
+    return prefix
+
+
+@njit(cache=True, nogil=True)
+def _fill_levels(states, table):
     """Levels 1 and up from level 0, which holds the lane steps themselves."""
     levels, n_steps = table.shape[0], table.shape[1]
     for k in range(1, levels):
@@ -112,15 +151,19 @@ def _fill_levels(table):
         for middle in range(half, n_steps, 2 * half):
             table[k, middle - 1] = table[0, middle - 1]
             for j in range(middle - 2, middle - half - 1, -1):
-                _product(table[0, j], table[k, j + 1], table[k, j])
+                _product(states, table[0, j], table[k, j + 1], table[k, j])
             table[k, middle] = table[0, middle]
             for j in range(middle + 1, min(middle + half, n_steps)):
-                _product(table[k, j - 1], table[0, j], table[k, j])
+                _product(states, table[k, j - 1], table[0, j], table[k, j])
 
 
 @njit(cache=True, nogil=True)
-def _block_minima(blocks, lane, n_lanes, table, closed, prefix, write, room):
-    """float64[b]: cheapest path of each block of a lane."""
+def _block_minima(states, here, blocks, lane, n_lanes, tables, write, room):
+    """float64[b]: cheapest path of each block of a lane.
+
+    ``here`` is room for a row of S: as a tuple it stays in registers, which takes 8 ns a run less than an array.
+    """
+    table, closed, prefix = tables
     n_blocks = blocks.size_bytes.shape[0]
     minima = np.empty(n_blocks)
     kinds, levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
@@ -130,48 +173,65 @@ def _block_minima(blocks, lane, n_lanes, table, closed, prefix, write, room):
         n, read_last = entries_of_life(
             first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
         )
-        if blocks.prefilled[i]:
-            v0, v1 = prefix[0], prefix[1]
-        else:
-            v0, v1 = write[first * n_lanes + lane, 0], write[first * n_lanes + lane, 1]
+        start = prefix[blocks.initial[i]] if blocks.prefilled[i] else write[first * n_lanes + lane]
+        for z in range(len(states)):
+            here = tuple_setitem(here, z, start[z])
         for e in range(n):
             m = table[kinds[e], levels[e], indices[e]]
-            to0 = min(v0 + m[0], v1 + m[2])
-            v1 = min(v0 + m[1], v1 + m[3])
-            v0 = to0
-        end = closed[read_last, last]
-        minima[i] = blocks.size_bytes[i] * min(v0 + end[0], v1 + end[1])
+            there = here
+            for z in range(len(states)):
+                there = tuple_setitem(there, z, _least(states, here, 0, 1, m, z, len(states)))
+            here = there
+        minima[i] = blocks.size_bytes[i] * _least(states, here, 0, 1, closed[read_last, last], 0, 1)
     return minima
 
 
 @njit(cache=True, nogil=True)
-def _cheapest_paths(blocks, lane, n_lanes, n_slots, slot, write, in_fast):
-    """Set in_fast[block, t] along each block's cheapest path, slot by slot."""
-    came_from = np.empty((n_slots, 2), np.uint8)
+def _cheapest_paths(states, blocks, lane, n_lanes, slot, write, found):
+    """Set found[block, t] along each block's cheapest path, slot by slot."""
+    n_states, n_slots = len(states), found.shape[1]
+    came_from = np.empty((n_slots, n_states), np.int8)
+    here, there = np.empty(n_states), np.empty(n_states)
     for i in range(blocks.size_bytes.shape[0]):
         own = blocks.first_step[i] * n_lanes + lane
         birth = 0 if blocks.prefilled[i] else own
         death = min((blocks.last_step[i] + 1) * n_lanes + lane, n_slots)
-        v0, v1 = (0.0, 0.0) if blocks.prefilled[i] else (write[own, 0], write[own, 1])
+        for z in range(n_states):
+            elsewhere = blocks.initial[i] >= 0 and blocks.initial[i] != z
+            here[z] = (np.inf if elsewhere else 0.0) if blocks.prefilled[i] else write[own, z]
         run = blocks.run_ptr[i]
-        for t in range(birth, death):
-            r = 0
-            if t % n_lanes == lane:
-                while run < blocks.run_ptr[i + 1] and blocks.run_stop[run] <= t // n_lanes:
-                    run += 1
-                if run < blocks.run_ptr[i + 1] and blocks.run_start[run] <= t // n_lanes:
-                    r = 1
-            w = slot[r, t]
-            if t == death - 1:
-                v0, v1 = v0 + w[0], v1 + w[3]
-                break
-            came_from[t + 1, 0] = 0 if v0 + w[0] < v1 + w[2] else 1
-            came_from[t + 1, 1] = 0 if v0 + w[1] < v1 + w[3] else 1
-            to0 = min(v0 + w[0], v1 + w[2])
-            v1 = min(v0 + w[1], v1 + w[3])
-            v0 = to0
-        z = 0 if v0 < v1 else 1
+        for t in range(birth, death - 1):
+            r, run = _read_in(blocks, i, run, t, lane, n_lanes)
+            for z in range(n_states):
+                way = here + slot[r, t, z::n_states]
+                came_from[t + 1, z] = _last_least(way)
+                there[z] = way[came_from[t + 1, z]]
+            here[:] = there
+        r, run = _read_in(blocks, i, run, death - 1, lane, n_lanes)
+        for z in range(n_states):
+            here[z] += slot[r, death - 1, (n_states + 1) * z]
+        z = _last_least(here)
         for t in range(death - 1, birth - 1, -1):
-            in_fast[blocks.block[i], t] = z == 0
+            found[blocks.block[i], t] = z
             if t > birth:
                 z = came_from[t, z]
+
+
+@njit(cache=True, nogil=True)
+def _read_in(blocks, i, run, t, lane, n_lanes):
+    """Whether block i is read in slot t, and the first of its runs from ``run`` on that is not over before."""
+    if t % n_lanes != lane:
+        return 0, run
+    while run < blocks.run_ptr[i + 1] and blocks.run_stop[run] <= t // n_lanes:
+        run += 1
+    return (1 if run < blocks.run_ptr[i + 1] and blocks.run_start[run] <= t // n_lanes else 0), run
+
+
+@njit(cache=True, nogil=True)
+def _last_least(costs):
+    """Index of the least entry, the last of equals."""
+    best = 0
+    for z in range(1, costs.shape[0]):
+        if costs[z] <= costs[best]:
+            best = z
+    return best

@@ -81,6 +81,11 @@ class Trellis:
     threads: int = os.cpu_count() or 1
 
     @cached_property
+    def states(self) -> tuple[int, ...]:
+        """The S states, for kernels: numba compiles them for the length of a tuple, so that loops over it unroll."""
+        return tuple(range(self.lowered.n_states))
+
+    @cached_property
     def lanes(self) -> tuple[LaneBlocks, ...]:
         """The blocks of each lane."""
         low = self.lowered

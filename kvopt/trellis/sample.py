@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kvopt.lowering import FAST
 from kvopt.placement import Placement
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
 from kvopt.trellis.rng import stream, uniform
-from kvopt.trellis.scaled import product, share, slot_matrices
+from kvopt.trellis.scaled import product, slot_matrices, terms
 from kvopt.trellis.soft_tables import lane_tables
 
 
@@ -35,108 +34,110 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
     -------
     Placement
     """
-    low = trellis.lowered
-    slot_m, slot_e = slot_matrices(prices.slot / tau_s_per_byte)
+    low, states = trellis.lowered, trellis.states
+    slots = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 
-    def work(lane: int, blocks: LaneBlocks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        table = lane_tables(slot_m, slot_e, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _sample_lane(blocks, lane, low.n_lanes, table, slot_m, slot_e, write, blocks.room, seed)
+    def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
+        table = lane_tables(states, slots, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        return _sample_lane(states, blocks, lane, low.n_lanes, table, slots, write, blocks.room, seed)
 
-    parts = trellis.for_each_lane(work)
-    block, start, stop = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return Placement.from_intervals(low.n_blocks, block, start, stop)
+    return Placement.from_intervals(low.n_blocks, *np.concatenate(trellis.for_each_lane(work)).T)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _draw(a, ea, b, eb, rng):
-    """State 0 with weight a, state 1 with weight b."""
-    return 0 if uniform(rng) < share(a, ea, b, eb) else 1
+def _draw(states, p, i, di, q, j, dj, rng, part):
+    """A state, each with the product of its entries in two rows as weight; ``part`` is scratch."""
+    total, _ = terms(states, p, i, di, q, j, dj, part)
+    left = uniform(rng) * total
+    drawn, seen = 0, part[0]
+    # Summed as ``terms`` does, so that the sum ends at the total, which is above ``left``.
+    while left >= seen and drawn < len(states) - 1:
+        drawn += 1
+        seen += part[drawn]
+    return drawn
 
 
 @njit(cache=True, nogil=True)
-def _sample_lane(blocks, lane, n_lanes, table, slot_m, slot_e, write, room, seed):
-    """Intervals in the fast tier, (block, start, stop), of one drawn path for each block of a lane."""
-    matrix, exponent, closed, closed_exp, prefix, prefix_exp = table
-    n_steps = matrix.shape[2]
-    kinds, levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    before, before_exp = np.empty((room, 2)), np.empty((room, 2), np.int64)
+def _sample_lane(states, blocks, lane, n_lanes, table, slots, write, room, seed):
+    """Intervals in other states than the last, (block, start, stop, state), of one drawn path for each block.
+
+    Returns
+    -------
+    int64[I, 4]
+    """
+    matrix, closed, prefix = table
+    n_states, n_steps = len(states), matrix[0].shape[2]
+    entries = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    before = np.empty((room + 1, n_states)), np.empty((room + 1, n_states), np.int64)
     ends = np.empty(room + 1, np.int64)
-    step_state = np.empty(n_steps + 1, np.int64)
-    state = np.empty(n_steps * n_lanes, np.uint8)
-    read = np.empty(n_steps, np.uint8)
-    found = np.empty((1024, 3), np.int64)
+    steps = np.empty(n_steps + 1, np.int64), np.empty(n_steps, np.uint8)
+    way = np.empty((n_lanes + 1, n_states**2)), np.empty((n_lanes + 1, n_states**2), np.int64)
+    state = np.empty(n_steps * n_lanes, np.int64)
+    part = np.empty(n_states)
+    found = np.empty((1024, 4), np.int64)
     n_found = 0
     for i in range(blocks.size_bytes.shape[0]):
         rng = stream(seed, blocks.block[i])
         first, last = blocks.first_step[i], blocks.last_step[i]
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
         n, read_last = entries_of_life(
-            first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
+            first, last, blocks.run_start[runs], blocks.run_stop[runs], entries[0], entries[1], entries[2]
         )
-        v0, e0, v1, e1 = enter(blocks.prefilled[i], first * n_lanes + lane, lane, prefix, prefix_exp, write)
-        v0, e0, v1, e1 = forward(n, (kinds, levels, indices), matrix, exponent, v0, e0, v1, e1, before, before_exp)
-        c, x = closed[read_last, last], closed_exp[read_last, last]
-        ends[n] = _draw(v0 * c[0], e0 + x[0], v1 * c[1], e1 + x[1], rng)
-        _draw_ends(n, (kinds, levels, indices), matrix, exponent, before, before_exp, ends, rng)
+        enter(states, blocks.prefilled[i], blocks.initial[i], first * n_lanes + lane, lane, prefix, write, before)
+        forward(states, n, entries, matrix, before)
+        end = closed[0][read_last, last], closed[1][read_last, last]
+        ends[n] = _draw(states, (before[0][n], before[1][n]), 0, 1, end, 0, 1, rng, part)
+        _draw_ends(states, n, entries, matrix, before, ends, rng, part)
         for a in range(n):
-            _fill_entry(kinds[a], levels[a], indices[a], ends[a], ends[a + 1], matrix, exponent, step_state, read, rng)
-        step_state[last], read[last] = ends[n], read_last
-        birth = _fill_slots(
-            first,
-            last,
-            lane,
-            n_lanes,
-            step_state,
-            read,
-            slot_m,
-            slot_e,
-            blocks.prefilled[i],
-            prefix,
-            prefix_exp,
-            state,
-            rng,
-        )
-        death = min((last + 1) * n_lanes + lane, n_steps * n_lanes)
-        if n_found + (death - birth) // 2 + 1 > found.shape[0]:
-            found = np.concatenate((found, np.empty((found.shape[0] + death - birth, 3), np.int64)))
-        n_found = _record(blocks.block[i], state, birth, death, found, n_found)
-    return found[:n_found, 0].copy(), found[:n_found, 1].copy(), found[:n_found, 2].copy()
+            entry = entries[0][a], entries[1][a], entries[2][a]
+            _fill_entry(states, entry, ends[a], ends[a + 1], matrix, steps, rng, part)
+        steps[0][last], steps[1][last] = ends[n], read_last
+        birth, death = first * n_lanes + lane, min((last + 1) * n_lanes + lane, n_steps * n_lanes)
+        if blocks.prefilled[i]:
+            _fill_prefix(states, lane, ends[0], blocks.initial[i], slots, prefix, state, rng, part)
+            birth = 0
+        _fill_slots(states, first, last, lane, n_lanes, steps, slots, way, state, rng, part)
+        if n_found + death - birth > found.shape[0]:
+            found = np.concatenate((found, np.empty((found.shape[0] + death - birth, 4), np.int64)))
+        n_found = _record(blocks.block[i], state, birth, death, n_states - 1, found, n_found)
+    return found[:n_found].copy()
 
 
 @njit(cache=True, nogil=True)
-def _draw_ends(n, entries, matrix, exponent, before, before_exp, ends, rng):
+def _draw_ends(states, n, entries, matrix, before, ends, rng, part):
     """States at the start of each of the n entries, drawn backwards from that at the end of the last, ends[n]."""
     kinds, levels, indices = entries
     for a in range(n - 1, -1, -1):
-        m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-        z = ends[a + 1]
-        ends[a] = _draw(
-            before[a, 0] * m[z], before_exp[a, 0] + e[z], before[a, 1] * m[2 + z], before_exp[a, 1] + e[2 + z], rng
-        )
+        m = matrix[0][kinds[a], levels[a], indices[a]], matrix[1][kinds[a], levels[a], indices[a]]
+        v = before[0][a], before[1][a]
+        ends[a] = _draw(states, v, 0, 1, m, ends[a + 1], len(states), rng, part)
 
 
 @njit(cache=True, nogil=True)
-def _record(block, state, birth, death, found, n_found):
-    """Append the block's stays in the fast tier, (block, start, stop); returns how many there are then."""
-    entered = -1
-    for t in range(birth, death + 1):
-        inside = t < death and state[t] == FAST
-        if inside and entered < 0:
-            entered = t
-        elif not inside and entered >= 0:
-            found[n_found, 0], found[n_found, 1], found[n_found, 2] = block, entered, t
+def _record(block, state, birth, death, unstored, found, n_found):
+    """Append the block's stays in states but one, (block, start, stop, state); returns how many there are then."""
+    since = birth
+    for t in range(birth + 1, death + 1):
+        if t < death and state[t] == state[since]:
+            continue
+        if state[since] != unstored:
+            found[n_found, 0], found[n_found, 1], found[n_found, 2] = block, since, t
+            found[n_found, 3] = state[since]
             n_found += 1
-            entered = -1
+        since = t
     return n_found
 
 
 @njit(cache=True, nogil=True)
-def _fill_entry(kind, level, index, z_left, z_right, matrix, exponent, step_state, read, rng):
+def _fill_entry(states, entry, z_left, z_right, matrix, steps, rng, part):
     """States at the start of the lane steps that one table entry covers, given those at its two ends."""
+    n_states = len(states)
+    kind, level, index = entry
+    step_state, read = steps
     middle = ((index >> level) | 1) << level if level else index + 1
-    m, e = matrix[kind, level], exponent[kind, level]
-    single, single_exp = matrix[kind, 0], exponent[kind, 0]
+    m, e = matrix[0][kind, level], matrix[1][kind, level]
+    single, single_exp = matrix[0][kind, 0], matrix[1][kind, 0]
     if level == 0 or index < middle:
         # index..middle-1, drawn from the left: one step, then the rest of the half.
         stop = index + 1 if level == 0 else middle
@@ -144,64 +145,50 @@ def _fill_entry(kind, level, index, z_left, z_right, matrix, exponent, step_stat
         for j in range(index, stop):
             step_state[j], read[j] = z, kind
             if j + 1 < stop:
-                z = _draw(
-                    single[j, 2 * z] * m[j + 1, z_right],
-                    single_exp[j, 2 * z] + e[j + 1, z_right],
-                    single[j, 2 * z + 1] * m[j + 1, 2 + z_right],
-                    single_exp[j, 2 * z + 1] + e[j + 1, 2 + z_right],
-                    rng,
-                )
+                one, rest = (single[j], single_exp[j]), (m[j + 1], e[j + 1])
+                z = _draw(states, one, n_states * z, 1, rest, z_right, n_states, rng, part)
         return
     z = z_right
     for j in range(index, middle, -1):
         # middle..index, drawn from the right: the half up to here, then one step.
-        z = _draw(
-            m[j - 1, 2 * z_left] * single[j, z],
-            e[j - 1, 2 * z_left] + single_exp[j, z],
-            m[j - 1, 2 * z_left + 1] * single[j, 2 + z],
-            e[j - 1, 2 * z_left + 1] + single_exp[j, 2 + z],
-            rng,
-        )
+        rest, one = (m[j - 1], e[j - 1]), (single[j], single_exp[j])
+        z = _draw(states, rest, n_states * z_left, 1, one, z, n_states, rng, part)
         step_state[j], read[j] = z, kind
     step_state[middle], read[middle] = z_left, kind
 
 
 @njit(cache=True, nogil=True)
-def _fill_slots(
-    first, last, lane, n_lanes, step_state, read, slot_m, slot_e, prefilled, prefix, prefix_exp, state, rng
-):
-    """States in every slot of a life, given those in its lane's own slots; returns the first slot of the life."""
-    birth = first * n_lanes + lane
-    if prefilled:
-        z = step_state[first]
-        for t in range(lane - 1, -1, -1):
-            m, e = slot_m[0, t], slot_e[0, t]
-            v, x = prefix[t], prefix_exp[t]
-            z = _draw(v[0] * m[z], x[0] + e[z], v[1] * m[2 + z], x[1] + e[2 + z], rng)
-            state[t] = z
-        birth = 0
-    way, way_exp = np.empty((n_lanes + 1, 4)), np.empty((n_lanes + 1, 4), np.int64)
-    n_slots = state.shape[0]
+def _fill_prefix(states, lane, z, initial, slots, prefix, state, rng, part):
+    """States in the slots before the lane's first, of a block that is there since slot 0 and in z in that first."""
+    for t in range(lane - 1, -1, -1):
+        ways, step = (prefix[0][t, initial], prefix[1][t, initial]), (slots[0][0, t], slots[1][0, t])
+        z = _draw(states, ways, 0, 1, step, z, len(states), rng, part)
+        state[t] = z
+
+
+@njit(cache=True, nogil=True)
+def _fill_slots(states, first, last, lane, n_lanes, steps, slots, way, state, rng, part):
+    """States in every slot from the block's first lane step on, given those in its lane's own slots.
+
+    ``way`` is scratch: entry k is from the own slot to slot own + k.
+    """
+    n_states, n_slots = len(states), state.shape[0]
+    step_state, read = steps
     for n in range(first, last + 1):
         own = n * n_lanes + lane
         stop = min(own + n_lanes, n_slots)
-        state[own] = step_state[n]
+        z = step_state[n]
+        state[own] = z
         if stop == own + 1:
             continue
-        z = step_state[n]
-        # way[k]: from the own slot to slot own + k.
-        way[1], way_exp[1] = slot_m[read[n], own], slot_e[read[n], own]
+        way[0][1], way[1][1] = slots[0][read[n], own], slots[1][read[n], own]
         for k in range(2, stop - own):
-            m, e = slot_m[0, own + k - 1], slot_e[0, own + k - 1]
-            product(way[k - 1], way_exp[k - 1], m, e, way[k], way_exp[k])
+            step = slots[0][0, own + k - 1], slots[1][0, own + k - 1]
+            product(states, (way[0][k - 1], way[1][k - 1]), step, way[0][k], way[1][k])
         for t in range(stop - 1, own, -1):
-            k = t - own
-            m, e = slot_m[0, t], slot_e[0, t]
-            w, x = way[k], way_exp[k]
+            here, step = (way[0][t - own], way[1][t - own]), (slots[0][0, t], slots[1][0, t])
             if n == last and t == stop - 1:  # Nothing follows: stay, whatever the state.
-                to0, to1 = 0, 3
+                to, stride = 0, n_states + 1
             else:
-                after = state[t + 1] if t < stop - 1 else step_state[n + 1]
-                to0, to1 = after, 2 + after
-            state[t] = _draw(w[2 * z] * m[to0], x[2 * z] + e[to0], w[2 * z + 1] * m[to1], x[2 * z + 1] + e[to1], rng)
-    return birth
+                to, stride = state[t + 1] if t < stop - 1 else step_state[n + 1], n_states
+            state[t] = _draw(states, here, n_states * z, 1, step, to, stride, rng, part)

@@ -3,7 +3,13 @@
 Path probabilities exp(-cost / tau) leave the range of a double as soon as tau is a few hundredths of a move's price.
 Logarithms would cost two transcendental functions an addition; a mantissa and its own exponent cost a table look-up.
 Mantissas start in [1, 2) and only ever grow, by products and sums; they are kept below 2^64, so that exponents alone
-tell when a summand is negligible.
+tell when a summand is negligible. The one exception is :data:`NOTHING`, the weight of a state that a block cannot be
+in: its exponent is so low that it never sets the scale of a sum, and so nothing divides by it.
+
+All that the kernels do with such numbers is to sum products of two rows of S. Where a row lies in an array is said by
+its first index and its stride, so that rows, columns and diagonals of S x S matrices are all at hand:
+
+    (array of mantissas, array of exponents), first, stride
 """
 
 from __future__ import annotations
@@ -15,18 +21,19 @@ from numba import njit
 
 _HUGE_EXPONENT = 64
 _HUGE = 2.0**_HUGE_EXPONENT
-# 2^d for d = -256..256. Mantissas of products lie in [1, 2^128), so beyond that one summand is below the other's
-# last digit.
-_RANGE = 256
-_POWER = 2.0 ** np.arange(-_RANGE, _RANGE + 1)
+# Up to three mantissas are multiplied, which makes less than 2^192, so what is below 2^-320 is lost in a sum anyway.
+_LOWEST, _HIGHEST = -320, 128
+_POWER = 2.0 ** np.arange(_LOWEST, _HIGHEST + 1)
 _LOG2E = 1.0 / math.log(2.0)
 _LN2 = math.log(2.0)
+NOTHING = 0.0, -(1 << 60)
+"""Mantissa and exponent of the weight of what cannot be: below any way's, and with theirs added still in range."""
 
 
 @njit(cache=True, nogil=True, inline="always")
 def power(d):
-    """2^d, with d clipped to -256..256."""
-    return _POWER[max(-_RANGE, min(_RANGE, d)) + _RANGE]
+    """2^d for d <= 128; no less than 2^-320."""
+    return _POWER[max(d, _LOWEST) - _LOWEST]
 
 
 @njit(cache=True, nogil=True)
@@ -44,12 +51,8 @@ def to_cost(mantissa, exponent):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add(a, ea, b, eb):
-    """Sum of two numbers."""
-    if ea >= eb:
-        total, exponent = a + b * power(eb - ea), ea
-    else:
-        total, exponent = b + a * power(ea - eb), eb
+def settle(total, exponent):
+    """The same number, its mantissa below 2^64 again."""
     while total > _HUGE:
         total /= _HUGE
         exponent += _HUGE_EXPONENT
@@ -57,9 +60,37 @@ def add(a, ea, b, eb):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def share(a, ea, b, eb):
-    """a / (a + b) as a double."""
-    return 1.0 / (1.0 + b / a * power(eb - ea)) if eb - ea < _RANGE else 0.0
+def dot(states, p, i, di, q, j, dj):
+    """Sum of the products of two rows, as mantissa and exponent."""
+    total, top = p[0][i] * q[0][j], p[1][i] + q[1][j]
+    for z in range(1, len(states)):
+        more, exponent = p[0][i + di * z] * q[0][j + dj * z], p[1][i + di * z] + q[1][j + dj * z]
+        # Which is larger is mostly what it was last time, so branching beats looking for the highest exponent first.
+        if top >= exponent:
+            total += more * power(exponent - top)
+        else:
+            total, top = more + total * power(top - exponent), exponent
+    return settle(total, top)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def terms(states, p, i, di, q, j, dj, out):
+    """Fill ``out`` with the products of two rows; returns their sum.
+
+    Returns
+    -------
+    total : float
+        In units of 2^top, as ``out`` is.
+    top : int
+    """
+    top = p[1][i] + q[1][j]
+    for z in range(1, len(states)):
+        top = max(top, p[1][i + di * z] + q[1][j + dj * z])
+    total = 0.0
+    for z in range(len(states)):
+        out[z] = p[0][i + di * z] * q[0][j + dj * z] * power(p[1][i + di * z] + q[1][j + dj * z] - top)
+        total += out[z]
+    return total, top
 
 
 @njit(cache=True, nogil=True)
@@ -68,40 +99,39 @@ def slot_matrices(slot):
 
     Parameters
     ----------
-    slot : float64[2, T, 4]
+    slot : float64[2, T, S * S]
 
     Returns
     -------
-    float64[2, T, 4], int64[2, T, 4]
+    float64[2, T, S * S], int64[2, T, S * S]
     """
     mantissa, exponent = np.empty(slot.shape), np.empty(slot.shape, np.int64)
     for r in range(2):
         for t in range(slot.shape[1]):
-            for q in range(4):
+            for q in range(slot.shape[2]):
                 mantissa[r, t, q], exponent[r, t, q] = from_cost(slot[r, t, q])
     return mantissa, exponent
 
 
 @njit(cache=True, nogil=True, inline="always")
-def product(p, pe, q, qe, m, e):
-    """Product of two 2 x 2 matrices."""
-    m[0], e[0] = add(p[0] * q[0], pe[0] + qe[0], p[1] * q[2], pe[1] + qe[2])
-    m[1], e[1] = add(p[0] * q[1], pe[0] + qe[1], p[1] * q[3], pe[1] + qe[3])
-    m[2], e[2] = add(p[2] * q[0], pe[2] + qe[0], p[3] * q[2], pe[3] + qe[2])
-    m[3], e[3] = add(p[2] * q[1], pe[2] + qe[1], p[3] * q[3], pe[3] + qe[3])
+def product(states, p, q, m, e):
+    """Product of two S x S matrices, its mantissas in m and exponents in e."""
+    n = len(states)
+    for y in range(n):
+        for z in range(n):
+            m[n * y + z], e[n * y + z] = dot(states, p, n * y, 1, q, z, n)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def product_back(p, pe, q, qe, flow, flow_p, flow_q):
-    """Spread the flow through a product over the entries of its factors (added in place)."""
-    for y in range(2):
-        for z in range(2):
-            total = flow[2 * y + z]
-            if total == 0.0:
+def product_back(states, p, q, flow, flow_p, flow_q, part):
+    """Spread the flow through a product over the entries of its factors (added in place); ``part`` is scratch."""
+    n = len(states)
+    for y in range(n):
+        for z in range(n):
+            if flow[n * y + z] == 0.0:
                 continue
-            a, b = 2 * y, 2 * y + 1
-            first = total * share(p[a] * q[z], pe[a] + qe[z], p[b] * q[2 + z], pe[b] + qe[2 + z])
-            flow_p[a] += first
-            flow_q[z] += first
-            flow_p[b] += total - first
-            flow_q[2 + z] += total - first
+            total, _ = terms(states, p, n * y, 1, q, z, n, part)
+            unit = flow[n * y + z] / total
+            for x in range(n):
+                flow_p[n * y + x] += unit * part[x]
+                flow_q[n * x + z] += unit * part[x]

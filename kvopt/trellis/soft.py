@@ -10,7 +10,7 @@ from numba import njit
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
-from kvopt.trellis.scaled import add, share, slot_matrices, to_cost
+from kvopt.trellis.scaled import dot, power, slot_matrices, to_cost
 from kvopt.trellis.soft_tables import lane_tables, spread
 
 
@@ -22,10 +22,10 @@ class SoftMinimum:
     ----------
     value : float64[B]
         ``-s tau log sum over paths exp(-cost / tau)`` in seconds; at most the hard minimum.
-    slot_bytes : float64[2, T, 4]
-        Marginals: expected bytes idle [0] or read [1] that pass from state z to z' in each slot, at index 2 * z + z'.
+    slot_bytes : float64[2, T, S * S]
+        Marginals: expected bytes idle [0] or read [1] that pass from state z to z' in each slot, at index S * z + z'.
         The derivative of ``sum(value)`` by ``prices.slot``.
-    write_bytes : float64[T, 2]
+    write_bytes : float64[T, S]
         Expected bytes of new blocks written in state z. The derivative by ``prices.write``.
     """
 
@@ -44,20 +44,19 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
     tau_s_per_byte : float
         Temperature per byte, greater than 0.
     """
-    low = trellis.lowered
-    slot_m, slot_e = slot_matrices(prices.slot / tau_s_per_byte)
+    low, states = trellis.lowered, trellis.states
+    slots = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 
     def work(lane: int, blocks: LaneBlocks):
-        table = lane_tables(slot_m, slot_e, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        flows = _forward_backward(blocks, lane, low.n_lanes, table, write, blocks.room)
-        slot_bytes = np.zeros((2, low.n_slots, 4))
-        spread(slot_m, slot_e, lane, low.n_lanes, table, flows, slot_bytes)
+        table = lane_tables(states, slots, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        flows = _forward_backward(states, blocks, lane, low.n_lanes, table, write, blocks.room)
+        slot_bytes = np.zeros(prices.slot.shape)
+        spread(states, slots, lane, low.n_lanes, table, flows, slot_bytes)
         return flows[0], slot_bytes, flows[4]
 
     value = np.empty(low.n_blocks)
-    slot_bytes = np.zeros((2, low.n_slots, 4))
-    write_bytes = np.zeros((low.n_slots, 2))
+    slot_bytes, write_bytes = np.zeros(prices.slot.shape), np.zeros(prices.write.shape)
     for lane, found in enumerate(trellis.for_each_lane(work)):
         value[trellis.lanes[lane].block] = found[0] * tau_s_per_byte
         slot_bytes += found[1]
@@ -66,74 +65,72 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
 
 
 @njit(cache=True, nogil=True)
-def _forward_backward(blocks, lane, n_lanes, table, write, room):
+def _forward_backward(states, blocks, lane, n_lanes, table, write, room):
     """Soft minimum of each block in units of tau, and the bytes that flow through each table entry.
 
     Returns
     -------
     value : float64[b]
-    flow : float64[2, levels, N, 4]
-    closed_flow : float64[2, N, 2]
-    prefix_flow : float64[2]
-    write_flow : float64[N, 2]
+    flow : float64[2, levels, N, S * S]
+    closed_flow : float64[2, N, S]
+    prefix_flow : float64[S + 1, S]
+    write_flow : float64[N, S]
     """
-    matrix, exponent, closed, closed_exp, prefix, prefix_exp = table
-    n_blocks = blocks.size_bytes.shape[0]
+    matrix, closed, prefix = table
+    n_states, n_blocks = len(states), blocks.size_bytes.shape[0]
     value = np.empty(n_blocks)
-    flow = np.zeros_like(matrix)
-    closed_flow = np.zeros_like(closed)
-    prefix_flow = np.zeros(2)
-    write_flow = np.zeros((closed.shape[1], 2))
-    kinds, levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    before, before_exp = np.empty((room, 2)), np.empty((room, 2), np.int64)
+    flow, closed_flow = np.zeros_like(matrix[0]), np.zeros_like(closed[0])
+    prefix_flow, write_flow = np.zeros((n_states + 1, n_states)), np.zeros((closed_flow.shape[1], n_states))
+    entries = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    before = np.empty((room + 1, n_states)), np.empty((room + 1, n_states), np.int64)
+    after = np.empty((room + 1, n_states)), np.empty((room + 1, n_states), np.int64)
     for i in range(n_blocks):
         size = blocks.size_bytes[i]
         first, last = blocks.first_step[i], blocks.last_step[i]
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
         n, read_last = entries_of_life(
-            first, last, blocks.run_start[runs], blocks.run_stop[runs], kinds, levels, indices
+            first, last, blocks.run_start[runs], blocks.run_stop[runs], entries[0], entries[1], entries[2]
         )
-        v0, e0, v1, e1 = enter(blocks.prefilled[i], first * n_lanes + lane, lane, prefix, prefix_exp, write)
-        start0, start1, start_odds = v0, v1, e1 - e0
-        v0, e0, v1, e1 = forward(n, (kinds, levels, indices), matrix, exponent, v0, e0, v1, e1, before, before_exp)
-        b0, b1 = closed[read_last, last, 0], closed[read_last, last, 1]
-        c0, c1 = closed_exp[read_last, last, 0], closed_exp[read_last, last, 1]
-        total, total_exp = add(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
-        value[i] = size * to_cost(total, total_exp)
-        fast = size * share(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
-        closed_flow[read_last, last, 0] += fast
-        closed_flow[read_last, last, 1] += size - fast
-        b0, c0, b1, c1 = _backward(
-            n, (kinds, levels, indices), matrix, exponent, before, before_exp, size, b0, c0, b1, c1, flow
-        )
-        fast = size * share(start0 * b0, c0, start1 * b1, start_odds + c1)
-        start = prefix_flow if blocks.prefilled[i] else write_flow[first]
-        start[0] += fast
-        start[1] += size - fast
+        enter(states, blocks.prefilled[i], blocks.initial[i], first * n_lanes + lane, lane, prefix, write, before)
+        forward(states, n, entries, matrix, before)
+        for z in range(n_states):
+            after[0][n, z], after[1][n, z] = closed[0][read_last, last, z], closed[1][read_last, last, z]
+        v, w = (before[0][n], before[1][n]), (after[0][n], after[1][n])
+        total, exponent = dot(states, v, 0, 1, w, 0, 1)
+        value[i] = size * to_cost(total, exponent)
+        unit = size / total, exponent
+        for z in range(n_states):
+            closed_flow[read_last, last, z] += _flow(v, z, w, z, unit)
+        _backward(states, n, entries, matrix, before, after, unit, flow)
+        start = prefix_flow[blocks.initial[i]] if blocks.prefilled[i] else write_flow[first]
+        for z in range(n_states):
+            start[z] += _flow((before[0][0], before[1][0]), z, (after[0][0], after[1][0]), z, unit)
     return value, flow, closed_flow, prefix_flow, write_flow
 
 
-@njit(cache=True, nogil=True)
-def _backward(n, entries, matrix, exponent, before, before_exp, size, b0, c0, b1, c1, flow):
-    """Weights of all ways onward from each state before the first entry; adds the block's flow through each entry.
+@njit(cache=True, nogil=True, inline="always")
+def _flow(v, y, w, z, unit):
+    """Bytes of a block whose way leads through y and then z, whose weights up to and from there are v[y] and w[z].
 
-    ``b0, c0, b1, c1`` are those after the last entry, as mantissas and exponents; ``before`` is what the forward pass
-    left.
+    ``unit`` is the block's size over the weight of all its ways, as mantissa and minus the exponent.
+    """
+    return unit[0] * v[0][y] * w[0][z] * power(v[1][y] + w[1][z] - unit[1])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _backward(states, n, entries, matrix, before, after, unit, flow):
+    """Weights of all ways onward from each state before entry a, in row a of ``after``; adds the block's flow.
+
+    Row n of ``after`` is given; ``before`` is what the forward pass left.
     """
     kinds, levels, indices = entries
+    n_states = len(states)
     for a in range(n - 1, -1, -1):
-        m, e = matrix[kinds[a], levels[a], indices[a]], exponent[kinds[a], levels[a], indices[a]]
-        v0, v1 = before[a, 0], before[a, 1]
-        e0, e1 = before_exp[a, 0], before_exp[a, 1]
-        to_fast0 = share(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
-        to_fast1 = share(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
-        r0, x0 = add(m[0] * b0, e[0] + c0, m[1] * b1, e[1] + c1)
-        b1, c1 = add(m[2] * b0, e[2] + c0, m[3] * b1, e[3] + c1)
-        b0, c0 = r0, x0
-        fast = size * share(v0 * b0, e0 + c0, v1 * b1, e1 + c1)
+        m = matrix[0][kinds[a], levels[a], indices[a]], matrix[1][kinds[a], levels[a], indices[a]]
+        v, w, b = (before[0][a], before[1][a]), (after[0][a], after[1][a]), (after[0][a + 1], after[1][a + 1])
         f = flow[kinds[a], levels[a], indices[a]]
-        f[0] += fast * to_fast0
-        f[1] += fast * (1.0 - to_fast0)
-        f[2] += (size - fast) * to_fast1
-        f[3] += (size - fast) * (1.0 - to_fast1)
-    return b0, c0, b1, c1
+        for y in range(n_states):
+            w[0][y], w[1][y] = dot(states, m, n_states * y, 1, b, 0, 1)
+            for z in range(n_states):
+                way = unit[0] * v[0][y], unit[1] - v[1][y]
+                f[n_states * y + z] += _flow(m, n_states * y + z, b, z, way)

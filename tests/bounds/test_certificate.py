@@ -12,14 +12,14 @@ from kvopt.bounds import aggregate_bound, verify
 from kvopt.lowering import lower
 from kvopt.result import Certificate
 from kvopt.trellis import Trellis, hard_minimum
-from tests.instances import brute_force, tiny_instance
+from tests.instances import brute_force, general_instance, tiny_instance
 
 
 def random_certificate(instance: kvopt.Instance, rng: np.random.Generator) -> Certificate:
     """Admissible multipliers of no particular quality."""
     low = lower(instance)
     lam = rng.dirichlet(np.full(low.n_channels, 0.5), low.n_slots).T
-    mu = rng.random((2, low.n_slots)) * low.op_s_per_byte.max() * rng.choice([0.0, 0.1, 1.0])
+    mu = rng.random((low.n_tiers, low.n_slots)) * low.op_s_per_byte.max() * rng.choice([0.0, 0.1, 1.0])
     return Certificate(lam, mu * np.isfinite(low.capacity_bytes)[:, None])
 
 
@@ -34,7 +34,8 @@ def test_any_multipliers_bound_the_optimum(seed):
 @pytest.mark.parametrize("seed", range(80))
 def test_the_slow_path_agrees_with_the_kernel(seed):
     rng = np.random.default_rng(seed)
-    instance = tiny_instance(rng)
+    # Any rules on two and three tiers, with given starts among them.
+    instance = tiny_instance(rng) if seed % 2 else general_instance(rng)
     certificate = random_certificate(instance, rng)
     trellis = Trellis(lower(instance))
     prices = trellis.prices(certificate.channel_price, certificate.capacity_price_s_per_byte)
