@@ -24,7 +24,7 @@ Data
     ``out[j][c]``        sigma[c,j] / B_c, the same per byte that leaves tier j in a move
     ``base[c]``          time of channel c for the weights, in every slot
     ``tail_steps[v]``    m_v, how many of the longest steps tail v is the mean of; not always whole, at least 1
-    ``deadline[d]``      D_d, the longest that a step may take and not be late
+    ``deadline[d]``      D_d, the longest that a step may take and not be late: with the leeway for rounding
     ``longest[n]``       H_n, how long step n takes at most
     ===================  ===================================================================================
 
@@ -96,7 +96,7 @@ Objective
 
     For the decode time, the default, that is the sum of L alone; the expression ``latency_s`` is it in seconds, and
     ``cost`` counts in units of ``cost_unit``. At the best eta, a tail is the mean of the m_v longest steps (Rockafellar
-    and Uryasev, 2000). The expressions ``step_s[n]`` are the steps' times in seconds: with ``latency_s`` and the
+    and Uryasev, 2002). The expressions ``step_s[n]`` are the steps' times in seconds: with ``latency_s`` and the
     variables, what an objective of one's own is made of (``expression`` in :mod:`kvopt.objective`).
 """
 

@@ -126,6 +126,12 @@ def test_relaxed(seed):
     assert solved(model) == pytest.approx(lp_bound(instance).value_s, rel=1e-7, abs=0)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_relaxed_under_every_rule(seed):
+    instance = general_instance(np.random.default_rng(3200 + seed), rules=RULES[seed % len(RULES)])
+    assert solved(placement.build(instance, relax=True)) == pytest.approx(lp_bound(instance).value_s, rel=1e-7, abs=0)
+
+
 def test_capacity_is_left_out_where_it_cannot_bind():
     instance = two_blocks("exclusive", "explicit")
     assert list(placement.build(instance).capacity) == [(0, 0), (0, 1)]
