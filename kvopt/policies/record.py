@@ -29,17 +29,15 @@ class Record:
         before = self.state[blocks]
         over = before != self.last
         ended = blocks[over]
-        if len(ended):
-            self._rows.append((ended, self.since[ended], before[over]))
-            self._stops.append(slot)
+        self._rows.append((ended, self.since[ended], before[over]))
+        self._stops.append(slot)
         self.state[blocks] = state
         self.since[blocks] = slot
 
     def placement(self, n_slots: int) -> Placement:
         """What was recorded; what goes on does so to the end."""
         self.set(np.flatnonzero(self.state != self.last), self.last, n_slots)
-        none = np.zeros(0, np.int64)
-        block, start, state = (np.concatenate(column) for column in zip((none,) * 3, *self._rows, strict=True))
+        block, start, state = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         stop = np.repeat(self._stops, [len(row[0]) for row in self._rows])
         return Placement.from_intervals(len(self.state), block, start, stop, state)
 
@@ -61,13 +59,15 @@ class Copies:
         self.kept = np.zeros(instance.trace.n_blocks if self.write_back else 0, bool)
         self.kept_bytes = 0
         self._state = _states(instance.states)
+        number = self._state[int(self.always)]
+        self._same = not self.write_back and number.tolist() == list(range(len(number)))
 
     def states(self, blocks: np.ndarray) -> np.ndarray:
         """int8[...]: the state of each block that exists."""
         level = self.tiers.level[blocks]
-        if not self.write_back:
-            return self._state[int(self.always)].take(level)
-        return self._state[self.kept[blocks].astype(int), level]
+        if self._same:
+            return level
+        return self._state[self.kept[blocks].astype(int) if self.write_back else int(self.always), level]
 
     def keep(self, blocks: np.ndarray) -> None:
         """Blocks leave a copy behind in the backing tier, or come to exist with one."""

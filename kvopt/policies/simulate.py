@@ -164,9 +164,8 @@ class _Simulation:
 
     def _carry_out(self, plan: Plan, slot: int) -> None:
         """Make a plan true from a slot on."""
-        blocks = plan.changes()
-        before, after = self.tiers.level[blocks], plan.level[blocks]
-        self.tiers.level[blocks], self.tiers.used = after, plan.used
+        blocks, before, after = plan.changes()
+        self.tiers.level, self.tiers.used = plan.level, plan.used
         self.resident[blocks] = after == 0
         if self.copies.write_back:
             blocks = self._leave_copies(blocks, before)

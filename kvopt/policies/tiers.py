@@ -93,10 +93,11 @@ class Plan:
         """Whether no tier holds more than it can."""
         return all(map(le, self.used, self.capacity))
 
-    def changes(self) -> np.ndarray:
-        """int64[...]: the blocks whose level is another than before."""
+    def changes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(blocks whose level is another than before, that level, their new one)."""
         if self._changed is None:
-            self._changed = np.flatnonzero(self.level != self.tiers.level)
+            blocks = np.flatnonzero(self.level != self.tiers.level)
+            self._changed = blocks, self.tiers.level[blocks], self.level[blocks]
         return self._changed
 
     def move(self, blocks: np.ndarray, level: int) -> None:
@@ -174,15 +175,16 @@ class Plan:
 
     def _count(self) -> None:
         """Bytes of each level, from those before and what has changed since."""
+        # Floats are exact up to 2**53 bytes, nine petabytes.
         self.used, self._changed = list(self.tiers.used), None
-        blocks = self.changes()
+        blocks, before, after = self.changes()
         if len(blocks):
             weight = self.tiers.weight[blocks]
-            _add(self.used, self.level[blocks], weight)
-            _add(self.used, self.tiers.level[blocks], -weight)
+            more, less = np.bincount(after, weight, self.last + 1), np.bincount(before, weight, self.last + 2)
+            self.used = [u + int(m - n) for u, m, n in zip(self.used, more.tolist(), less.tolist(), strict=False)]
 
 
 def _add(used: list[int], level: np.ndarray, weight: np.ndarray) -> None:
-    """Add sizes to the bytes of their levels; exact up to 2**53 bytes, nine petabytes."""
+    """Add sizes to the bytes of their levels."""
     total = np.bincount(level, weight, len(used)).tolist()
     used[:] = [a + int(b) for a, b in zip(used, total, strict=False)]
