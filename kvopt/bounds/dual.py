@@ -29,6 +29,7 @@ from scipy import special
 from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
 from kvopt.bounds.certificate import surely_late, verify
 from kvopt.bounds.descent import Descent
+from kvopt.bounds.sample import thinned
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
 from kvopt.prices import tail_steps
@@ -39,6 +40,10 @@ _FIRST_TAU = 0.1
 """First temperature, in units of the dearest channel-second a byte read from the backing tier takes."""
 _TAU_FACTOR = 0.5
 _STAGES = 16
+_SAMPLED_STAGES = 3
+"""The first stages ask a sample of the blocks, where there are many."""
+_SAMPLE_RUNS, _MOST_THINNED = 80_000, 16
+"""A sample has at least so many runs, and at least one block in so many."""
 _GUIDE_STAGE = 3
 """The last stage whose multipliers guide an annealer (tau = 0.0125)."""
 _SETTLED = 0.0025
@@ -117,6 +122,11 @@ class _Ascent:
     descent: Descent | None = None
 
     def __post_init__(self) -> None:
+        self.asked, self.share = self.trellis, 1.0
+        every = min(len(self.low.run_start) // _SAMPLE_RUNS, _MOST_THINNED)
+        if every > 1:
+            part, self.share = thinned(self.low, every)
+            self.asked = replace(self.trellis, lowered=part)
         self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes))
         self.capacity = self.low.capacity_bytes[self.tiers][:, None]
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
@@ -128,6 +138,10 @@ class _Ascent:
         self.tails = [_Tail(weight, steps) for weight, steps in counts if steps < n_steps]
         # Tails of all steps are means of them: nothing to choose.
         self.second = prices.per_second + sum(weight / n_steps for weight, steps in counts if steps >= n_steps)
+
+    def ask_all(self) -> None:
+        """Go on with all blocks, where a sample of them was asked so far."""
+        self.asked, self.share = self.trellis, 1.0
 
     def vector(self, certificate: Certificate) -> np.ndarray:
         """x of given multipliers; their tails, which the sum of prices does not tell apart, as they are now."""
@@ -184,17 +198,18 @@ class _Ascent:
         low = self.low
         multipliers = self.certificate(x)
         lam, second = multipliers.channel_price, self._second_price(multipliers)
-        prices = self.trellis.prices(second, multipliers.capacity_price_s_per_byte, self.tau)
-        soft = soft_minimum(self.trellis, prices, self.tau)
-        load_s, held = self.trellis.expected(prices, soft.slot_bytes, soft.write_bytes)
+        prices = self.asked.prices(second, multipliers.capacity_price_s_per_byte, self.tau)
+        soft = soft_minimum(self.asked, prices, self.tau)
+        load_s, held = self.asked.expected(prices, soft.slot_bytes, soft.write_bytes)
         slot_s = (lam * load_s).sum(axis=0)
         omega = self.second if multipliers.step_price is None else np.repeat(multipliers.step_price, low.n_lanes)
         total = self._total(x[: self.n_prices].reshape(low.n_channels, low.n_slots))
-        by_nu = omega * (load_s - slot_s) / total / self.slot_s
-        by_u = (held[self.tiers] - self.capacity) * self.capacity_unit / self.slot_s
-        by_omega = slot_s.reshape(low.n_steps, low.n_lanes).sum(axis=1) / self.slot_s
+        unit = self.slot_s * self.share
+        by_nu = omega * (load_s - slot_s) / total / unit
+        by_u = (held[self.tiers] - self.capacity * self.share) * self.capacity_unit / unit
+        by_omega = slot_s.reshape(low.n_steps, low.n_lanes).sum(axis=1) / unit
         by_a = [tail.gradient(a, by_omega) for tail, a in zip(self.tails, self._tail_parts(x), strict=True)]
-        value = (prices.constant + soft.value.sum()) / self.slot_s
+        value = (prices.constant + soft.value.sum()) / unit
         return -value, -np.concatenate([by_nu.ravel(), by_u.ravel(), *by_a])
 
     def _second_price(self, certificate: Certificate) -> np.ndarray:
@@ -297,6 +312,8 @@ def _climb(
     termination, quiet, last = Termination.FINISHED, 0, np.inf
     for stage in range(_STAGES):
         tau = _FIRST_TAU * _TAU_FACTOR**stage
+        if stage == _SAMPLED_STAGES:
+            ascent.ask_all()
         termination = _settle(ascent, tau, start)
         if stage <= _GUIDE_STAGE:
             ascent.guide = ascent.multipliers(start)

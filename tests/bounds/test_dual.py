@@ -9,9 +9,13 @@ import pytest
 
 import kvopt
 from kvopt.bounds import aggregate_bound, dual_bound, verify
+from kvopt.bounds.sample import thinned
 from kvopt.exact import lp_bound
+from kvopt.lowering import lower
 from kvopt.result import Role, Termination
 from kvopt.sources.synthetic import drifting
+from kvopt.trellis import Trellis, hard_minimum
+from tests.benchmarks.regimes import regime
 from tests.instances import brute_force, tiny_instance
 
 
@@ -91,3 +95,35 @@ def test_more_capacity_never_raises_the_bound(drifted):
         for share in (0.5, 1.0, 2.0)
     ]
     assert values[0] >= values[1] * (1 - 1e-3) >= values[2] * (1 - 2e-3)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_a_sample_of_copies_is_the_whole_at_a_share(every):
+    """Where each block has equal ones beside it, the dual of a sample is the dual of all times its share."""
+    rng = np.random.default_rng(every)
+    low = lower(regime("knee", 1_000))
+    twins = np.repeat(np.arange(low.n_blocks), every)
+    counts = np.diff(low.run_ptr)[twins]
+    ptr = np.concatenate([[0], np.cumsum(counts)])
+    runs = np.repeat(low.run_ptr[twins] - ptr[:-1], counts) + np.arange(ptr[-1])
+    of_blocks = ("size_bytes", "lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial")
+    many = replace(
+        low,
+        base_s=low.base_s * every,
+        capacity_bytes=low.capacity_bytes * every,
+        run_ptr=ptr,
+        run_start=low.run_start[runs],
+        run_stop=low.run_stop[runs],
+        **{name: getattr(low, name)[twins] for name in of_blocks},
+    )
+    part, share = thinned(many, every)
+    assert share == pytest.approx(1 / every)
+    lam = rng.dirichlet(np.ones(low.n_channels), low.n_slots).T
+    mu = np.zeros((2, low.n_slots))
+    mu[0] = rng.random(low.n_slots) * low.op_s_per_byte.max()
+    values = []
+    for one in (many, part):
+        trellis = Trellis(one)
+        prices = trellis.prices(lam, mu)
+        values.append(prices.constant + hard_minimum(trellis, prices).sum())
+    assert values[1] == pytest.approx(values[0] * share, rel=1e-9)
