@@ -41,7 +41,7 @@ def shuffle(order, rng):
 
 @njit(cache=True, nogil=True)
 def _block(problem, state, i, blocked):
-    """blocked[t - birth] = the states that block i, now taken out, must not have, as bits: those a tier has no room for.
+    """blocked[t - birth] = the states that block i, now taken out, must not have, as bits: some tier has no room.
 
     Where no state has, which only a placement that was infeasible from the start allows, all are admitted.
     """
@@ -213,17 +213,17 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     charge = above_least(problem, rent)
     weights = idle_weights(problem, state, charge, temperature)
     kind = np.empty(n_slots, np.uint8)
-    weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots + 1, n_states))
+    weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots, n_states))
     for i in order:
         mark(problem, i, kind)
         shift(problem, state, i, -1.0, kind, temperature, weights)
-        _filter(problem, state, i, kind, temperature, charge, weights, weight, forward)
-        _draw_path(problem, state, i, weight, forward, rng)
+        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward)
+        draw_path(problem, state, i, weight, forward, rng)
         shift(problem, state, i, 1.0, kind, temperature, weights)
 
 
 @njit(cache=True, nogil=True)
-def _filter(problem, state, i, kind, temperature, charge, weights, weight, forward):
+def filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward):
     """Forward filtering: fill the weights of each slot's transitions, and of reaching each state before it."""
     birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     n_states = len(problem.states)
@@ -268,7 +268,7 @@ def _filter(problem, state, i, kind, temperature, charge, weights, weight, forwa
 
 
 @njit(cache=True, nogil=True)
-def _draw_path(problem, state, i, weight, forward, rng):
+def draw_path(problem, state, i, weight, forward, rng):
     """Backward sampling: draw the block's states, last slot first."""
     life, n_states, states = problem.death[i] - problem.birth[i], len(problem.states), state.z
     cell = problem.cell[i] + problem.birth[i]
@@ -317,6 +317,17 @@ def _likeliest(forward, weight, j, z):
         if weight[j, a, a] > 0.0 and forward[j, a] > best:
             z, best = a, forward[j, a]
     return z
+
+
+@njit(cache=True, nogil=True)
+def shift_path(problem, state, i, path):
+    """Put block i on a given path."""
+    kind, none = np.empty(path.shape[0], np.uint8), np.empty((0, 0, 0, 0))
+    cell = problem.cell[i] + problem.birth[i]
+    mark(problem, i, kind)
+    shift(problem, state, i, -1.0, kind, 1.0, none)
+    state.z[cell : cell + path.shape[0]] = path
+    shift(problem, state, i, 1.0, kind, 1.0, none)
 
 
 @njit(cache=True, nogil=True)

@@ -11,8 +11,9 @@ from enum import Enum
 
 import numpy as np
 
-from kvopt.anneal.moves import flip_sweep, improve_sweep, resample_sweep, shuffle
-from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement, total_cost
+from kvopt.anneal.moves import shuffle
+from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement
+from kvopt.anneal.sweeps import Sweeps, sweeps_of
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -116,6 +117,7 @@ class _Run:
     """What all chains of one call share."""
 
     problem: Problem
+    sweeps: Sweeps
     schedules: tuple[Schedule, ...]
     move: Move
     rent: np.ndarray
@@ -147,7 +149,7 @@ class _Run:
     def report(self, state: State, detail: str) -> None:
         with self.lock:
             if excess_bytes(self.problem, state) == 0.0:
-                self.best_s = min(self.best_s, total_cost(self.problem, state))
+                self.best_s = min(self.best_s, self.sweeps.cost(state))
                 if self.best_s <= self.enough_s:
                     self.cancelled.set()
             best = self.best_s if np.isfinite(self.best_s) else None
@@ -218,10 +220,11 @@ def solve_anneal(
     restarts = restarts or min(max(2, _SMALL_CELLS // max(cells, 1)), _MOST_RESTARTS)
     run = _Run(
         problem=problem,
+        sweeps=sweeps_of(problem, instance),
         schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
         move=move,
         rent=_rent(low, multipliers),
-        unit_s=unit_per_byte(low) * float(low.size_bytes.mean()),
+        unit_s=_unit(low),
         deadline=began + (np.inf if time_limit_s is None else time_limit_s),
         began=began,
         on_progress=on_progress,
@@ -264,6 +267,15 @@ def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:
     if not _TINY_CELLS <= cells < _SMALL_CELLS:
         return schedules
     return tuple(replace(s, sweeps=_SLOW_FACTOR * s.sweeps) for s in schedules)
+
+
+def _unit(low: Lowered) -> float:
+    """What temperatures are in: a read of a mean block from the backing tier, or a late step where all else is free."""
+    prices = low.prices
+    late = sum(weight for weight, _ in prices.deadlines)
+    if late > 0 and not (prices.per_second > 0 or prices.tails or prices.linear):
+        return late
+    return unit_per_byte(low) * float(low.size_bytes.mean())
 
 
 def _rent(low: Lowered, multipliers: Certificate | None) -> np.ndarray:
@@ -322,42 +334,36 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
         _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
         sweep += 1
         run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
-        if excess_bytes(run.problem, state) == 0.0 and total_cost(run.problem, state) < best_s:
-            best_s, best_z = total_cost(run.problem, state), state.z.copy()
+        if excess_bytes(run.problem, state) == 0.0 and run.sweeps.cost(state) < best_s:
+            best_s, best_z = run.sweeps.cost(state), state.z.copy()
         if sweep == 1:
             schedule = run.in_time(schedule, time.perf_counter() - started)
     if best_s < np.inf:
         state.z[:] = best_z
     rebuild(run.problem, state)
-    nothing = np.zeros_like(run.rent)
     for _ in range(_DESCENTS):
         # A descent sweep is also what makes an overfull start feasible: that one is owed even when time is over.
         if (run.over or run.move is Move.FLIP) and excess_bytes(run.problem, state) == 0.0:
             break
-        if improve_sweep(run.problem, state, order, nothing) == 0:
+        if run.sweeps.improve(state, order) == 0:
             break
     rebuild(run.problem, state)
     run.report(state, f"chain {number}, descended")
     if excess_bytes(run.problem, state) > 0.0:
         return None
-    return total_cost(run.problem, state), to_placement(run.problem, state.z)
+    return run.sweeps.cost(state), to_placement(run.problem, state.z)
 
 
 def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: np.ndarray, rng: np.ndarray) -> None:
-    """One sweep, in parts so that a time limit and Ctrl-C are heeded."""
+    """One sweep, cut short when the run is over."""
     if run.move is Move.FLIP:
-        parts = max(1, len(state.z) // 1_000_000)
-        for _ in range(parts):
-            if run.over:
-                return
-            flip_sweep(run.problem, state, len(state.z) // parts, temperature, rng)
-        rebuild(run.problem, state)
-        return
-    shuffle(order, rng)
-    for part in np.array_split(order, max(1, len(order) // 2000)):
+        parts = run.sweeps.flip(state, temperature, rng)
+    else:
+        shuffle(order, rng)
+        parts = run.sweeps.draw(state, order, temperature, rent, rng)
+    for _ in parts:
         if run.over:
-            return
-        resample_sweep(run.problem, state, part, temperature, rent, rng)
+            break
     rebuild(run.problem, state)
 
 

@@ -20,8 +20,8 @@ from numba import njit
 
 from kvopt.errors import MethodError
 from kvopt.lowering import Lowered
-from kvopt.objective import LATE, tail_steps
 from kvopt.placement import Placement
+from kvopt.prices import LATE, tail_steps
 
 _MOST_CELLS = 4_000_000_000
 _MOST_CLASSES = 4
@@ -324,7 +324,7 @@ def add_op(problem, state, t, read, here, after, amount):
 def slot_time(load, either, swap, t):
     """Seconds slot t takes, reads swapped as is best.
 
-    Parameters are of ``State`` and ``Problem``: kernels pass arrays to what is called for every slot, since numba counts
+    Parameters are of ``State`` and ``Problem``: what is called for every slot takes arrays, since numba counts
     references to each array of a tuple that is passed on.
     """
     if either.shape[0] and either[t] > 0.0:
@@ -414,7 +414,7 @@ def refresh(problem, state, t):
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True)
 def refresh_slot(states, op, op_price, class_size, swap, load, either, second, idle, t):
     """:func:`refresh`, from the arrays it needs."""
     n_states, now = len(states), slot_time(load, either, swap, t)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 import kvopt
+from kvopt import objective
 from kvopt.anneal import Schedule, solve_anneal
 from kvopt.bounds import dual_bound
 from kvopt.errors import MethodError
 from kvopt.result import SolutionStatus, Termination
 from kvopt.sources.synthetic import drifting
+from tests.anneal.cases import OBJECTIVES, drawn
 from tests.instances import brute_force, tiny_instance
 
 _SEEDS = 300
@@ -29,6 +31,35 @@ def test_reaches_the_optimum_of_nearly_all_tiny_instances_and_never_goes_below()
     assert reached >= 0.95 * _SEEDS
 
 
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "function"])
+def test_reaches_the_optimum_of_nearly_all_tiny_instances_under_any_rules(name):
+    """From nothing: without multipliers. All 20 of each objective, when this was written."""
+    reached, seeds = 0, 20
+    for seed in range(seeds):
+        instance = drawn(seed, (name,))
+        optimum, _ = brute_force(instance)
+        result = solve_anneal(instance, seed=seed)
+        assert result.objective >= optimum * (1 - 1e-9) - 1e-12, f"seed {seed}"
+        reached += result.objective <= optimum * (1 + 1e-9) + 1e-12
+    assert reached >= 0.95 * seeds
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_a_function_of_the_loads_is_annealed_and_ends_no_worse_than_its_start(seed):
+    instance = drawn(seed, ("function",))
+    start = solve_anneal(instance.with_objective(objective.latency())).placement
+    found = solve_anneal(instance, seed=seed, start=start, restarts=2, schedule=Schedule(sweeps=10))
+    assert found.objective <= kvopt.evaluate(instance, start).objective
+    assert not found.placement.violations(instance)
+    again = solve_anneal(instance, seed=seed, start=start, restarts=2, schedule=Schedule(sweeps=10))
+    assert found.placement == again.placement
+
+
+def test_flips_of_a_function_of_the_loads_are_refused():
+    with pytest.raises(MethodError, match="'flip' does not take a function"):
+        solve_anneal(drawn(0, ("function",)), move="flip")
+
+
 @pytest.fixture(scope="module")
 def drifted() -> kvopt.Instance:
     trace = drifting(150, 40, n_lanes=2, read_share=0.3, drift=0.3, seed=3)
@@ -39,6 +70,17 @@ def drifted() -> kvopt.Instance:
 def test_equal_seeds_give_equal_placements_on_any_number_of_threads(drifted):
     found = [solve_anneal(drifted, seed=4, schedule=Schedule(sweeps=5), threads=n).placement for n in (1, 2)]
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("make", [objective.worst_step, lambda: objective.cvar(0.9)])
+def test_the_longest_steps_get_shorter_than_the_least_decode_time_leaves_them(drifted, make):
+    """A second of all other steps costs nothing, and the chain moves all the same."""
+    fastest = solve_anneal(drifted, seed=1, schedule=Schedule(sweeps=10)).placement
+    instance = drifted.with_objective(make())
+    found = solve_anneal(instance, seed=1, schedule=Schedule(sweeps=10))
+    assert found.objective < kvopt.evaluate(instance, fastest).objective
+    again = solve_anneal(instance, seed=1, start=fastest, schedule=Schedule(sweeps=2))
+    assert again.objective <= kvopt.evaluate(instance, fastest).objective
 
 
 def test_never_worse_than_a_feasible_start(drifted):

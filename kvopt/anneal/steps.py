@@ -1,0 +1,217 @@
+r"""Objectives in which single steps count: whole-path proposals from a surrogate, accepted by Metropolis and Hastings.
+
+A mean of the longest steps, or a count of late ones, is no sum over slots, so a block's path cannot be drawn from its
+Boltzmann distribution by a recursion. What can be drawn is a path under a *surrogate* in which a second of step n
+costs w_n >= 0, fixed for a sweep. With dPhi and dS the changes of the objective and of the surrogate from the old path
+to the new one, accepting it with probability
+
+    min(1, exp(-(dPhi - dS) / T))
+
+leaves exp(-Phi / T) invariant, whatever the weights: the surrogate's own Boltzmann distribution is what the proposal
+comes from, and it does not depend on the block's path. Charges by the byte and rents are the same in both and cancel.
+Weights are the slopes of the objective, smoothed, where the chain is when the sweep begins; good ones only make
+acceptance likely.
+
+At temperature 0 the surrogate's best path is kept where the objective does not rise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from scipy import special
+
+from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, shift
+from kvopt.anneal.state import Problem, State, cost_of_steps, refresh, slot_time_with
+from kvopt.trellis.rng import uniform
+
+_EVEN_SHARE = 0.1
+"""Share of the weight that is spread evenly over all steps: where a step costs nothing, its paths would be drawn from
+all there are alike, and whole-path proposals be turned down for the few slots of theirs that matter."""
+_DEADLINE_BLOCKS = 3.0
+"""A deadline pulls on steps within so many reads of a mean block from the backing tier as on those just late."""
+_SHARPEST = 1e-9
+"""Steps that differ by less than this share are not told apart."""
+_ROUNDING = 1e-13
+
+
+def weigh_steps(problem: Problem, state: State, temperature: float) -> None:
+    """Set what a second of each slot costs in the surrogate, to the objective's slopes smoothed at the temperature.
+
+    Parameters
+    ----------
+    problem : Problem
+    state : State
+    temperature : float
+        In the objective's unit; 0 for the slopes themselves.
+    """
+    step_s = state.step_s
+    weight = np.zeros(len(step_s))
+    for charge, count in problem.tails:
+        if charge > 0:
+            weight += charge / count * longest_shares(step_s, count, temperature * count / charge)
+    reach_s = _DEADLINE_BLOCKS * float(problem.op[1, -1, -1].max() * problem.size.mean())
+    for charge, deadline_s in problem.deadlines:
+        reach = max(reach_s, _SHARPEST * deadline_s)
+        over = step_s - deadline_s
+        slope = np.where(over > 0, 1.0 / (reach + np.maximum(over, 0)), np.exp(np.minimum(over, 0) / reach) / reach)
+        weight += charge * slope
+    weight = problem.second + (1 - _EVEN_SHARE) * weight + _EVEN_SHARE * weight.mean()
+    _take_weights(problem, state, np.repeat(weight, problem.n_lanes))
+
+
+def weigh_evenly(problem: Problem, state: State) -> None:
+    """Let a second of all slots cost the same: the surrogate is the decode time."""
+    tails = problem.tails[:, 0].sum() / len(state.step_s)
+    late = (problem.deadlines[:, 0] / problem.deadlines[:, 1]).sum()
+    _take_weights(problem, state, np.full(len(state.second), problem.second + tails + late))
+
+
+def longest_shares(step_s: np.ndarray, count: float, width: float) -> np.ndarray:
+    """float64[N] in [0, 1], summing to ``count``: how far each step is among that many longest.
+
+    Parameters
+    ----------
+    step_s : float64[N]
+    count : float
+    width : float
+        Logistic functions of ``(step_s - eta) / width``, for the eta at which they sum up; of the smallest width that
+        numbers tell apart at least.
+    """
+    if count >= len(step_s):
+        return np.ones(len(step_s))
+    a = step_s / max(width, _SHARPEST * float(step_s.max()), 1e-300)
+    low, high = a.min() - 50.0, a.max() + 50.0
+    for _ in range(100):
+        eta = 0.5 * (low + high)
+        low, high = (eta, high) if special.expit(a - eta).sum() > count else (low, eta)
+    share = special.expit(a - low)
+    return share * (count / share.sum())
+
+
+@njit(cache=True, nogil=True)
+def _take_weights(problem, state, second):
+    state.second[:] = second
+    for t in range(second.shape[0]):
+        refresh(problem, state, t)
+
+
+@njit(cache=True, nogil=True)
+def resample_steps(problem, state, order, temperature, rent, rng):
+    """Propose a path for every block in ``order``; parameters as of ``moves.resample_sweep``.
+
+    Returns how many were accepted.
+    """
+    n_slots, n_states = state.load.shape[0], len(problem.states)
+    charge = above_least(problem, rent)
+    weights = idle_weights(problem, state, charge, temperature)
+    kind, kept = np.empty(n_slots, np.uint8), np.empty(n_slots, np.uint8)
+    weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots, n_states))
+    step_s = np.empty_like(state.step_s)
+    cost, accepted = cost_of_steps(problem, state.step_s), 0
+    for i in order:
+        mark(problem, i, kind)
+        path = state.z[problem.cell[i] + problem.birth[i] : problem.cell[i] + problem.death[i]]
+        old = kept[: path.shape[0]]
+        old[:] = path
+        shift(problem, state, i, -1.0, kind, temperature, weights)
+        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward)
+        draw_path(problem, state, i, weight, forward, rng)
+        step_s[:] = state.step_s
+        surrogate, _ = _compare(problem, state, i, kind, old, path, step_s)
+        new_cost = cost_of_steps(problem, step_s)
+        dearer = new_cost - cost - surrogate
+        if dearer <= 0.0 or uniform(rng) < math.exp(-dearer / temperature):
+            state.step_s[:], cost = step_s, new_cost
+            accepted += 1
+        else:
+            path[:] = old
+        shift(problem, state, i, 1.0, kind, temperature, weights)
+    return accepted
+
+
+@njit(cache=True, nogil=True)
+def improve_steps(problem, state, order):
+    """Offer every block in ``order`` the surrogate's best path, and keep it where the objective falls, or where it
+    stays and the surrogate falls; returns how many paths changed."""
+    n_slots, n_states = state.load.shape[0], len(problem.states)
+    charge = above_least(problem, np.zeros((n_slots, n_states)))
+    kind, kept = np.empty(n_slots, np.uint8), np.empty(n_slots, np.uint8)
+    came_from, none = np.empty((n_slots + 1, n_states), np.uint8), np.empty((0, n_slots, n_states, n_states))
+    step_s = np.empty_like(state.step_s)
+    cost, changed = cost_of_steps(problem, state.step_s), 0
+    for i in order:
+        mark(problem, i, kind)
+        path = state.z[problem.cell[i] + problem.birth[i] : problem.cell[i] + problem.death[i]]
+        old = kept[: path.shape[0]]
+        old[:] = path
+        shift(problem, state, i, -1.0, kind, 1.0, none)
+        fits = path_fits(problem, state, i)
+        if best_path(problem, state, i, kind, charge, came_from):
+            step_s[:] = state.step_s
+            surrogate, price = _compare(problem, state, i, kind, old, path, step_s)
+            new_cost = cost_of_steps(problem, step_s)
+            rise, allowance = new_cost - cost + price, _ROUNDING * cost
+            if not fits or rise < -allowance or (rise <= allowance and surrogate + price < -allowance):
+                state.step_s[:], cost = step_s, new_cost
+                changed += 1
+            else:
+                path[:] = old
+        shift(problem, state, i, 1.0, kind, 1.0, none)
+    return changed
+
+
+@njit(cache=True, nogil=True)
+def path_fits(problem, state, i):
+    """Whether all tiers have room for block i, now taken out, where it was: if not, any path with room is better."""
+    for k in range(problem.capacity.shape[0]):
+        for t in range(problem.birth[i], problem.death[i]):
+            inside = problem.inside[k] >> state.z[problem.cell[i] + t] & 1
+            if inside and state.held[k, t] + problem.size[i] > problem.capacity[k]:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _compare(problem, state, i, kind, old, new, step_s):
+    """What it changes that block i, now taken out, comes back on another path than it left.
+
+    Steps' times are changed in place; returns the change of the surrogate's cost of time, and that of charges.
+    """
+    birth, size = problem.birth[i], problem.size[i]
+    extra = np.empty(state.load.shape[1])
+    surrogate = price = 0.0
+    last = old.shape[0] - 1
+    for j in range(last + 1):
+        following = min(j + 1, last)
+        a, a_next, b, b_next = old[j], old[following], new[j], new[following]
+        if a == b and a_next == b_next:
+            continue
+        t = birth + j
+        longer = _time_with(problem, state, i, t, kind[j], b, b_next, extra)
+        longer -= _time_with(problem, state, i, t, kind[j], a, a_next, extra)
+        step_s[t // problem.n_lanes] += longer
+        surrogate += state.second[t] * longer
+        price += size * (_price(problem, i, t, kind[j], b, b_next) - _price(problem, i, t, kind[j], a, a_next))
+    return surrogate, price
+
+
+@njit(cache=True, nogil=True)
+def _time_with(problem, state, i, t, what, here, after, extra):
+    """Seconds slot t takes when block i, now taken out, is in state ``here`` and then ``after``."""
+    read = 1 if what == 2 else 0
+    born = t == problem.birth[i] and not problem.prefilled[i]
+    for c in range(extra.shape[0]):
+        extra[c] = problem.op[read, here, after, c] + (problem.write[here, c] if born else 0.0)
+    swapped = read == 1 and problem.swappable[here]
+    return slot_time_with(state.load, state.either, problem.swap, t, problem.size[i], extra, swapped)
+
+
+@njit(cache=True, nogil=True)
+def _price(problem, i, t, what, here, after):
+    """What a byte of block i is charged in slot t, but for its time."""
+    born = t == problem.birth[i] and not problem.prefilled[i]
+    price = problem.op_price[1 if what == 2 else 0, here, after] + problem.idle_price[here]
+    return price + (problem.write_price[here] if born else 0.0)
