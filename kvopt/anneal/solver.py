@@ -12,7 +12,7 @@ from enum import Enum
 import numpy as np
 
 from kvopt.anneal.moves import shuffle
-from kvopt.anneal.state import Problem, State, excess_bytes, make_problem, make_state, rebuild, to_placement
+from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
@@ -106,6 +106,7 @@ FROM_NOTHING = (
     Schedule(first=1.0, rent_until=0.0),
 )
 """The same without multipliers, where a chain must find its structure by heat alone."""
+_LEAST_PRICE = 1e-3
 _SMALL_CELLS = 200_000
 _TINY_CELLS = 500
 _SLOW_FACTOR = 8
@@ -216,15 +217,17 @@ def solve_anneal(
     move = _known_move(move)
     low = lower(instance)
     problem = make_problem(low)
+    if multipliers is not None and not _worth_following(multipliers, problem):
+        multipliers = None
     cells = int((low.death_slot - low.birth_slot).sum())
     restarts = restarts or min(max(2, _SMALL_CELLS // max(cells, 1)), _MOST_RESTARTS)
     run = _Run(
         problem=problem,
-        sweeps=sweeps_of(problem, instance),
+        sweeps=sweeps_of(problem, instance, None if multipliers is None else multipliers.step_price),
         schedules=(schedule,) if schedule else _portfolio(multipliers is not None, cells),
         move=move,
         rent=_rent(low, multipliers),
-        unit_s=_unit(low),
+        unit_s=unit_per_byte(low, even_price(problem, low.n_steps)) * float(low.size_bytes.mean()),
         deadline=began + (np.inf if time_limit_s is None else time_limit_s),
         began=began,
         on_progress=on_progress,
@@ -269,13 +272,10 @@ def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:
     return tuple(replace(s, sweeps=_SLOW_FACTOR * s.sweeps) for s in schedules)
 
 
-def _unit(low: Lowered) -> float:
-    """What temperatures are in: a read of a mean block from the backing tier, or a late step where all else is free."""
-    prices = low.prices
-    late = sum(weight for weight, _ in prices.deadlines)
-    if late > 0 and not (prices.per_second > 0 or prices.tails or prices.linear):
-        return late
-    return unit_per_byte(low) * float(low.size_bytes.mean())
+def _worth_following(multipliers: Certificate, problem: Problem) -> bool:
+    """Whether the dual priced any step: late ones that no placement can help are all it knows of deadlines."""
+    price = multipliers.step_price
+    return price is None or float(price.max()) > _LEAST_PRICE * even_price(problem, len(price))
 
 
 def _rent(low: Lowered, multipliers: Certificate | None) -> np.ndarray:
@@ -324,6 +324,7 @@ def _run_chains(
 def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, Placement] | None:
     """One chain: cool, then descend; None when it did not reach a feasible placement."""
     state = make_state(run.problem, start)
+    run.sweeps.begin(state)
     rng = stream(seed, _CHAIN_STREAM + number)
     order = np.arange(len(run.problem.size))
     schedule = run.schedule_of(number)
@@ -331,7 +332,7 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     sweep = 0
     while sweep < schedule.sweeps and not run.over:
         started = time.perf_counter()
-        _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, run.rent * schedule.rent(sweep), rng)
+        _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, schedule.rent(sweep), rng)
         sweep += 1
         run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
         if excess_bytes(run.problem, state) == 0.0 and run.sweeps.cost(state) < best_s:
@@ -354,13 +355,13 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     return run.sweeps.cost(state), to_placement(run.problem, state.z)
 
 
-def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: np.ndarray, rng: np.ndarray) -> None:
+def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: float, rng: np.ndarray) -> None:
     """One sweep, cut short when the run is over."""
     if run.move is Move.FLIP:
         parts = run.sweeps.flip(state, temperature, rng)
     else:
         shuffle(order, rng)
-        parts = run.sweeps.draw(state, order, temperature, rent, rng)
+        parts = run.sweeps.draw(state, order, temperature, run.rent * rent, rent, rng)
     for _ in parts:
         if run.over:
             break

@@ -202,12 +202,18 @@ def make_state(problem: Problem, placement: Placement) -> State:
         either=np.empty(n_slots if problem.balanced else 0),
         held=np.empty((len(problem.capacity), n_slots)),
         price=np.empty(1),
-        second=np.full(n_slots, problem.second),
+        second=np.full(n_slots, even_price(problem, n_slots // problem.n_lanes)),
         idle=np.empty((len(problem.class_size), n_slots, n_states * (n_states - 1))),
         step_s=np.empty(n_slots // problem.n_lanes if problem.stepwise else 0),
     )
     rebuild(problem, state)
     return state
+
+
+def even_price(problem: Problem, n_steps: int) -> float:
+    """What a second costs if all steps count alike; a late step as if its time up to the deadline cost that."""
+    tails = problem.tails[:, 0].sum() / n_steps
+    return float(problem.second + tails + (problem.deadlines[:, 0] / problem.deadlines[:, 1]).sum())
 
 
 def to_placement(problem: Problem, z: np.ndarray) -> Placement:

@@ -12,6 +12,11 @@ comes from, and it does not depend on the block's path. Charges by the byte and 
 Weights are the slopes of the objective, smoothed, where the chain is when the sweep begins; good ones only make
 acceptance likely.
 
+Exact, but slow to mix where many steps are about equally long: shortening one of them is a gain to the surrogate and
+none to the objective. So a chain begins without rejections, by drawing from the surrogate alone while its weights
+follow the steps, from those of the dual where there are any. That is how prices of steps settle in the dual, too: a
+step that is among the longest becomes dearer until it no longer is.
+
 At temperature 0 the surrogate's best path is kept where the objective does not rise.
 """
 
@@ -24,14 +29,18 @@ from numba import njit
 from scipy import special
 
 from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, shift
-from kvopt.anneal.state import Problem, State, cost_of_steps, refresh, slot_time_with
+from kvopt.anneal.state import Problem, State, cost_of_steps, even_price, refresh, slot_time_with
 from kvopt.trellis.rng import uniform
 
 _EVEN_SHARE = 0.1
 """Share of the weight that is spread evenly over all steps: where a step costs nothing, its paths would be drawn from
 all there are alike, and whole-path proposals be turned down for the few slots of theirs that matter."""
+_FOLLOWED = 0.3
+"""How far weights go in a sweep that follows the steps: all the way, they would swing to and fro."""
 _DEADLINE_BLOCKS = 3.0
-"""A deadline pulls on steps within so many reads of a mean block from the backing tier as on those just late."""
+_DEADLINE_SHARE = 0.05
+"""A deadline pulls on steps within so many reads of a mean block from the backing tier, or that share of it if more,
+as on those just late."""
 _SHARPEST = 1e-9
 """Steps that differ by less than this share are not told apart."""
 _ROUNDING = 1e-13
@@ -47,26 +56,43 @@ def weigh_steps(problem: Problem, state: State, temperature: float) -> None:
     temperature : float
         In the objective's unit; 0 for the slopes themselves.
     """
-    step_s = state.step_s
+    widths = temperature * problem.tails[:, 1] / np.maximum(problem.tails[:, 0], 1e-300)
+    take_weights(problem, state, slopes(problem, state.step_s, widths))
+
+
+def follow_steps(problem: Problem, state: State, share: float) -> None:
+    """Move those costs on towards the slopes, smoothed over a share of the mean step."""
+    width = share * float(state.step_s.mean())
+    target = slopes(problem, state.step_s, np.full(len(problem.tails), width))
+    take_weights(problem, state, (1 - _FOLLOWED) * state.second[:: problem.n_lanes] + _FOLLOWED * target)
+
+
+def slopes(problem: Problem, step_s: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """float64[N]: what a second of each step costs, smoothed.
+
+    Parameters
+    ----------
+    problem : Problem
+    step_s : float64[N]
+    widths : float64[J]
+        Seconds over which a step comes to be among the longest, for each tail.
+    """
     weight = np.zeros(len(step_s))
-    for charge, count in problem.tails:
+    for (charge, count), width in zip(problem.tails, widths, strict=True):
         if charge > 0:
-            weight += charge / count * longest_shares(step_s, count, temperature * count / charge)
+            weight += charge / count * longest_shares(step_s, count, width)
     reach_s = _DEADLINE_BLOCKS * float(problem.op[1, -1, -1].max() * problem.size.mean())
     for charge, deadline_s in problem.deadlines:
-        reach = max(reach_s, _SHARPEST * deadline_s)
+        reach = max(reach_s, _DEADLINE_SHARE * deadline_s)
         over = step_s - deadline_s
         slope = np.where(over > 0, 1.0 / (reach + np.maximum(over, 0)), np.exp(np.minimum(over, 0) / reach) / reach)
         weight += charge * slope
-    weight = problem.second + (1 - _EVEN_SHARE) * weight + _EVEN_SHARE * weight.mean()
-    _take_weights(problem, state, np.repeat(weight, problem.n_lanes))
+    return problem.second + (1 - _EVEN_SHARE) * weight + _EVEN_SHARE * weight.mean()
 
 
 def weigh_evenly(problem: Problem, state: State) -> None:
     """Let a second of all slots cost the same: the surrogate is the decode time."""
-    tails = problem.tails[:, 0].sum() / len(state.step_s)
-    late = (problem.deadlines[:, 0] / problem.deadlines[:, 1]).sum()
-    _take_weights(problem, state, np.full(len(state.second), problem.second + tails + late))
+    take_weights(problem, state, np.full(len(state.step_s), even_price(problem, len(state.step_s))))
 
 
 def longest_shares(step_s: np.ndarray, count: float, width: float) -> np.ndarray:
@@ -92,17 +118,18 @@ def longest_shares(step_s: np.ndarray, count: float, width: float) -> np.ndarray
 
 
 @njit(cache=True, nogil=True)
-def _take_weights(problem, state, second):
-    state.second[:] = second
-    for t in range(second.shape[0]):
+def take_weights(problem, state, weight):
+    """Let a second of each step cost what ``weight`` float64[N] says."""
+    for t in range(state.second.shape[0]):
+        state.second[t] = weight[t // problem.n_lanes]
         refresh(problem, state, t)
 
 
 @njit(cache=True, nogil=True)
 def resample_steps(problem, state, order, temperature, rent, rng):
-    """Propose a path for every block in ``order``; parameters as of ``moves.resample_sweep``.
+    """Propose a path for every block in ``order``; returns how many were accepted.
 
-    Returns how many were accepted.
+    Parameters are those of ``moves.resample_sweep``.
     """
     n_slots, n_states = state.load.shape[0], len(problem.states)
     charge = above_least(problem, rent)

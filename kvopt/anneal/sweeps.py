@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from kvopt.anneal.moves import flip_sweep, improve_sweep, resample_sweep, shift_path
-from kvopt.anneal.state import Problem, State, make_state, split_loads, total_cost
-from kvopt.anneal.steps import improve_steps, resample_steps, weigh_evenly, weigh_steps
+from kvopt.anneal.state import Problem, State, make_state, rebuild, split_loads, total_cost
+from kvopt.anneal.steps import follow_steps, improve_steps, resample_steps, take_weights, weigh_evenly, weigh_steps
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
@@ -17,6 +17,10 @@ from kvopt.trellis.rng import uniform
 _PART = 2000
 """Blocks between two looks at the clock."""
 _FLIPS = 1_000_000
+_FREE = 0.1
+"""A guide above this lets a chain draw from the surrogate without rejections."""
+_SMOOTHED = 0.2
+"""Share of a mean step over which the longest are told from the others, at first."""
 
 
 class Sweeps:
@@ -34,8 +38,21 @@ class Sweeps:
         """The objective."""
         return total_cost(self.problem, state)
 
-    def draw(self, state: State, order, temperature: float, rent: np.ndarray, rng: np.ndarray) -> Iterator[None]:
-        """Redraw the paths of all blocks, in parts, so that a time limit and Ctrl-C are heeded."""
+    def begin(self, state: State) -> None:
+        """Prepare a chain."""
+
+    def draw(self, state: State, order, temperature: float, rent: np.ndarray, guide: float, rng) -> Iterator[None]:
+        """Redraw the paths of all blocks, in parts, so that a time limit and Ctrl-C are heeded.
+
+        Parameters
+        ----------
+        order : int64[B]
+        temperature : float
+        rent : float64[T, S]
+        guide : float
+            From 1 to 0 as the chain cools: how far to go by a surrogate, where the objective is no sum.
+        rng : uint64[1]
+        """
         for part in np.array_split(order, max(1, len(order) // _PART)):
             yield
             resample_sweep(self.problem, state, part, temperature, rent, rng)
@@ -53,10 +70,30 @@ class Sweeps:
 
 
 class StepSweeps(Sweeps):
-    """The same where single steps count: :mod:`kvopt.anneal.steps`."""
+    """The same where single steps count: :mod:`kvopt.anneal.steps`.
 
-    def draw(self, state: State, order, temperature: float, rent: np.ndarray, rng: np.ndarray) -> Iterator[None]:
-        """Propose paths under weights of the steps as they are at the beginning."""
+    Parameters
+    ----------
+    problem : Problem
+    step_price : float64[N], optional
+        What a second of each step costs to begin with; all alike unless given.
+    """
+
+    def __init__(self, problem: Problem, step_price: np.ndarray | None = None) -> None:
+        super().__init__(problem)
+        self.step_price = step_price
+
+    def begin(self, state: State) -> None:
+        """Take the prices that were given."""
+        if self.step_price is not None:
+            take_weights(self.problem, state, self.step_price)
+
+    def draw(self, state: State, order, temperature: float, rent: np.ndarray, guide: float, rng) -> Iterator[None]:
+        """Draw paths from the surrogate, as long as the guide says so; then propose them."""
+        if guide > _FREE:
+            follow_steps(self.problem, state, _SMOOTHED * guide)
+            yield from super().draw(state, order, temperature, rent, guide, rng)
+            return
         weigh_steps(self.problem, state, temperature)
         for part in np.array_split(order, max(1, len(order) // _PART)):
             yield
@@ -64,6 +101,7 @@ class StepSweeps(Sweeps):
 
     def improve(self, state: State, order: np.ndarray) -> int:
         """Under the weights of the steps as they are, and under even ones."""
+        rebuild(self.problem, state)
         weigh_steps(self.problem, state, 0.0)
         changed = improve_steps(self.problem, state, order)
         weigh_evenly(self.problem, state)
@@ -96,7 +134,7 @@ class LoadSweeps(Sweeps):
         """The objective."""
         return float(self.instance.objective.of_loads(split_loads(self.problem, state), self.instance))
 
-    def draw(self, state: State, order, temperature: float, rent: np.ndarray, rng: np.ndarray) -> Iterator[None]:
+    def draw(self, state: State, order, temperature: float, rent: np.ndarray, guide: float, rng) -> Iterator[None]:
         """Propose a path for each block."""
         cost, time_s = self.cost(state), total_cost(self.problem, state)
         for i in order:
@@ -104,7 +142,7 @@ class LoadSweeps(Sweeps):
             old = self._path(state, i).copy()
             resample_sweep(self.problem, state, np.array([i]), temperature, rent, rng)
             new_cost, new_time_s = self.cost(state), total_cost(self.problem, state)
-            dearer = (new_cost - cost) / self.per_second - (new_time_s - time_s)
+            dearer = (1 - guide) * ((new_cost - cost) / self.per_second - (new_time_s - time_s))
             if dearer <= 0.0 or uniform(rng) < np.exp(-dearer / temperature):
                 cost, time_s = new_cost, new_time_s
             else:
@@ -136,8 +174,16 @@ class LoadSweeps(Sweeps):
         return state.z[cell + self.problem.birth[i] : cell + self.problem.death[i]]
 
 
-def sweeps_of(problem: Problem, instance: Instance) -> Sweeps:
-    """Those that suit the objective."""
+def sweeps_of(problem: Problem, instance: Instance, step_price: np.ndarray | None = None) -> Sweeps:
+    """Those that suit the objective.
+
+    Parameters
+    ----------
+    problem : Problem
+    instance : Instance
+    step_price : float64[N], optional
+        Of a dual certificate.
+    """
     if instance.custom:
         return LoadSweeps(problem, instance)
-    return StepSweeps(problem) if problem.stepwise else Sweeps(problem)
+    return StepSweeps(problem, step_price) if problem.stepwise else Sweeps(problem)

@@ -10,7 +10,7 @@ import pytest
 
 from kvopt.anneal.moves import flip_sweep, improve_sweep, resample_sweep
 from kvopt.anneal.state import excess_bytes, make_problem, make_state, rebuild, to_placement, total_cost
-from kvopt.anneal.steps import longest_shares, resample_steps, weigh_evenly, weigh_steps
+from kvopt.anneal.steps import follow_steps, longest_shares, resample_steps, weigh_evenly, weigh_steps
 from kvopt.anneal.sweeps import sweeps_of
 from kvopt.evaluate import evaluate
 from kvopt.lowering import lower
@@ -38,7 +38,7 @@ def paths_of(instance, problem, state, i):
 
 
 def draw(problem, sweeps, state, order, temperature, rent, rng):
-    for _ in sweeps.draw(state, order, temperature, rent, rng):
+    for _ in sweeps.draw(state, order, temperature, rent, 0.0, rng):
         pass
 
 
@@ -175,7 +175,8 @@ def test_shares_of_the_longest_steps(count):
 def test_weights_of_steps_are_of_the_sum_that_the_objective_gives(seed):
     instance = drawn(seed, ("worst-step", "cvar"))
     problem, state = chain(instance, seed)
-    for weigh in (lambda: weigh_steps(problem, state, 0.1), lambda: weigh_evenly(problem, state)):
+    ways = (lambda: weigh_steps(problem, state, 0.1), lambda: follow_steps(problem, state, 0.1))
+    for weigh in (*ways, lambda: weigh_evenly(problem, state)):
         weigh()
         assert (state.second > 0).all()
         assert state.second.sum() == pytest.approx(problem.n_lanes * problem.tails[:, 0].sum())
