@@ -12,7 +12,7 @@ demo: $(VENV)/.warm
 	$(BIN)/kvopt compare
 
 test: $(VENV)/.dev $(VENV)/.warm
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/.dev $(VENV)/.warm
 	@set -e; for script in $(wildcard tests/benchmarks/bench_*.py); do \

@@ -202,7 +202,7 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
     if not names:
         raise KvoptError("--methods", "names no method", f"Choose from: {', '.join(kvopt.methods())}")
     _check_outputs(json_path, plot_path=plot_path)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("bound") as show:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     _print_report(comparison, json_path)
@@ -231,7 +231,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     if start is not None and Path(start).suffix == ".parquet":
         start = kvopt.load_placement(start, instance, field="--start")
     method = check_arguments(method, time_limit, start)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("bound") as show:
         ideal = kvopt.bound(instance, method="aggregate")
         bound = kvopt.bound(instance, time_limit=time_limit, on_progress=functools.partial(show, "bound"))
@@ -256,7 +256,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
 def bound(instance, method, time_limit, json_path) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
     _check_outputs(json_path)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound")
@@ -280,7 +280,7 @@ def bound(instance, method, time_limit, json_path) -> None:
 def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, plot_path) -> None:
     """Say which of capacity, migration, pages and foresight costs a policy how much on TRACE."""
     _check_outputs(json_path, plot_path=plot_path)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("bound") as show:
         limits = {"time_limit": time_limit, "seed": seed, "phases": phases}
         found = kvopt.explain(instance, method, page_tokens=page_tokens, on_progress=show, **limits)
@@ -306,7 +306,7 @@ def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, 
 def size(instance, target, vary, time_limit, seed, json_path) -> None:
     """The least memory or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
     _check_outputs(json_path)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("lower") as show:
         found = kvopt.size(instance, target, vary=vary, time_limit=time_limit, seed=seed, on_progress=show)
     _print([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
@@ -340,7 +340,7 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
     name, values = vary
     done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
     keep = None if str(json_path) == _STDOUT else lambda sweep: _write_json(sweep.to_json(), json_path)
-    _compile_kernels()
+    _compile_kernels(instance)
     with display("sweep") as show:
         found = kvopt.sweep(
             instance,
@@ -479,11 +479,11 @@ def _check_outputs(json_path: Path | None, plot_path: Path | None = None, placem
             output.check_writable(option, path)
 
 
-def _compile_kernels() -> None:
+def _compile_kernels(instance: kvopt.Instance) -> None:
     """What a fresh installation compiles is no part of any time limit."""
     from kvopt.warmup import warm_up_once
 
-    warm_up_once(_say)
+    warm_up_once(_say, instance)
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,7 @@ installation compiles within its time limit, unless :func:`warm_up` was called b
 
 from __future__ import annotations
 
-import functools
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,29 +14,53 @@ from collections.abc import Callable
 import numpy as np
 
 import kvopt
+from kvopt.objective import is_custom, latency
 
 _PATIENCE_S = 3.0
 
 
-@functools.cache
-def warm_up_once(say: Callable[[str], None]) -> None:
-    """Compile what is not in the cache yet; say so when it takes more than a moment."""
+_warmed: set[tuple] = set()
+
+
+def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance) -> None:
+    """Compile what an instance needs and is not in the cache yet; say so when it takes more than a moment.
+
+    Kernels differ by the number of states, and by whether single steps count.
+    """
+    kind = (len(instance.states), instance.prices.stepwise, instance.rules.balanced, instance.custom)
+    if kind in _warmed:
+        return
+    _warmed.add(kind)
     notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about a minute) ..."])
     notice.daemon = True
     notice.start()
     try:
-        warm_up()
+        warm_up(instance)
     finally:
         notice.cancel()
 
 
-def warm_up() -> None:
-    """Bound and anneal tiny instances: blocks of one size and of several, so that every kernel is met."""
+def warm_up(like: kvopt.Instance | None = None) -> None:
+    """Bound and anneal tiny instances: blocks of one size and of several, so that every kernel is met.
+
+    Parameters
+    ----------
+    like : Instance, optional
+        Whose platform, rules and objective they have; two tiers, exclusive, unless given.
+    """
+    platform = kvopt.Platform.preset("gh200") if like is None else like.platform
+    for tier in range(len(platform.tiers) - 1):
+        platform = platform.with_capacity(8192, tier)
+    platform = platform.with_capacity(math.inf, -1)
+    rules = kvopt.Rules() if like is None else like.rules
+    wanted = latency() if like is None else like.objective
     for size_bytes in (np.full(8, 4096), np.arange(1, 9) * 512):
-        for rules in (kvopt.Rules(), kvopt.Rules("inclusive", "read-through")):
-            instance = kvopt.Instance(_trace(size_bytes), kvopt.Platform.preset("gh200").with_capacity(8192), rules)
-            # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
-            kvopt.solve(instance, "anneal", bound=kvopt.bound(instance, tolerance=1.0))
+        instance = kvopt.Instance(_trace(size_bytes), platform, rules)
+        # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
+        bound = kvopt.bound(instance, tolerance=1.0)
+        kvopt.solve(instance, "anneal", bound=bound)
+        if wanted != latency() and not is_custom(wanted):
+            kvopt.solve(instance, "anneal", bound=bound, objective=wanted)
 
 
 def _trace(size_bytes: np.ndarray) -> kvopt.Trace:
