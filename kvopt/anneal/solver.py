@@ -133,6 +133,7 @@ class _Run:
     history: list[Progress] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     best_s: float = np.inf
+    interrupted: bool = False
 
     @property
     def over(self) -> bool:
@@ -156,8 +157,12 @@ class _Run:
             best = self.best_s if np.isfinite(self.best_s) else None
             event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail, self.objective_unit)
             self.history.append(event)
-            if self.on_progress:
-                self.on_progress(event)
+            try:
+                if self.on_progress:
+                    self.on_progress(event)
+            except KeyboardInterrupt:  # Raised in a chain's thread, where nobody else would see it.
+                self.interrupted = True
+                self.cancelled.set()
 
 
 def solve_anneal(
@@ -318,7 +323,7 @@ def _run_chains(
             except KeyboardInterrupt:
                 interrupted = True
                 run.cancelled.set()
-    return [chain for chain in found if chain is not None], interrupted
+    return [chain for chain in found if chain is not None], interrupted or run.interrupted
 
 
 def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, Placement] | None:

@@ -137,3 +137,15 @@ def test_bad_schedules_are_refused():
 def test_unknown_moves_are_refused(drifted):
     with pytest.raises(MethodError, match="move: 'jump' is not known"):
         solve_anneal(drifted, move="jump")
+
+
+def test_an_interrupt_out_of_the_callback_ends_all_chains():
+    """The callback runs in the chains' threads, where Python would not deliver a Ctrl-C."""
+    instance = tiny_instance(np.random.default_rng(3))
+
+    def interrupt(_event):
+        raise KeyboardInterrupt
+
+    result = solve_anneal(instance, on_progress=interrupt)
+    assert result.termination is Termination.INTERRUPTED
+    assert result.placement is not None
