@@ -21,9 +21,6 @@ from kvopt.instance import Instance
 from kvopt.objective import Prices
 from kvopt.residency import entered, nearest
 
-FAST, BACKING = 0, 1
-"""The states there are with two tiers, unless copies are written back."""
-
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -191,36 +188,6 @@ def unit_per_byte(low: Lowered, second: float | None = None) -> float:
     op = second * low.op_s_per_byte.max(axis=-1) + low.op_price_per_byte
     write = second * low.write_s_per_byte.max(axis=-1) + low.write_price_per_byte
     return float(op[1, -1, -1] or op.max() or write.max() or 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Folded:
-    """The tables with what is charged by the byte added to every channel, all in the objective's unit.
-
-    For objectives in which only the sum of the slots' times counts, since
-
-        w * max_c(load[c, t]) + linear[t]   =   max_c (w * load[c, t] + linear[t]).
-
-    Parameters
-    ----------
-    op : float64[2, S, S, C]
-    write : float64[S, C]
-    base : float64[C, T]
-    """
-
-    op: np.ndarray
-    write: np.ndarray
-    base: np.ndarray
-
-    @classmethod
-    def of(cls, low: Lowered) -> Folded:
-        """From a lowered instance."""
-        second = low.prices.per_second
-        return cls(
-            second * low.op_s_per_byte + low.op_price_per_byte[..., None],
-            second * low.write_s_per_byte + low.write_price_per_byte[:, None],
-            second * low.base_s + low.base_price / low.n_slots,
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,14 @@ from hypothesis import given, settings
 
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance, Rules
-from kvopt.lowering import BACKING, FAST, Lowered, lower
+from kvopt.lowering import Lowered, lower
 from kvopt.platform import Platform
 from kvopt.trace import Trace
 from tests.instances import instances, reads
 from tests.test_evaluate import placed
+
+FAST, BACKING = 0, 1
+"""The states there are with two tiers, unless copies are written back."""
 
 
 def loads_s(low: Lowered, in_fast: np.ndarray, read: np.ndarray) -> np.ndarray:
