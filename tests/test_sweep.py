@@ -28,6 +28,7 @@ from kvopt.sweep import tightened
 from kvopt.vary import axis
 from kvopt.workers import run_each
 from tests.instances import brute_force, tiny_instance
+from tests.test_cli import heed_interrupts
 
 mpl.use("Agg")
 
@@ -458,7 +459,12 @@ def long_sweep(tmp_path):
     command = [sys.executable, "-m", "kvopt", "sweep", str(path), "--vary", "hbm_bytes=1M:3M:6", "--processes", "2"]
     command += ["--time-limit", "600", "--json", str(out)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     ) as process:
         while "starting" not in process.stderr.readline():
             pass
