@@ -26,6 +26,8 @@ from kvopt.trellis.rng import stream
 _CHAIN_STREAM = 1 << 40
 """Streams of chains lie above those of blocks."""
 _DESCENTS = 12
+_PART_BLOCKS = 1000
+"""Blocks between two looks at the clock while descending."""
 _ANNEALING_SHARE = 0.8
 """Share of the time left after the first sweep that further sweeps may take; the rest is for the descent."""
 
@@ -134,6 +136,8 @@ class _Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
     best_s: float = np.inf
     interrupted: bool = False
+    in_hand: bool = False
+    """Whether there is a feasible placement to return, whatever the chains come to."""
 
     @property
     def over(self) -> bool:
@@ -239,6 +243,7 @@ def solve_anneal(
         bound_s=bound_s,
         objective_unit=instance.objective.unit,
         enough_s=-np.inf if enough_s is None else enough_s,
+        in_hand=start is not None and not start.violations(instance, most=1),
     )
     starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
     if start is not None:
@@ -347,17 +352,30 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     if best_s < np.inf:
         state.z[:] = best_z
     rebuild(run.problem, state)
-    for _ in range(_DESCENTS):
-        # A descent sweep is also what makes an overfull start feasible: that one is owed even when time is over.
-        if (run.over or run.move is Move.FLIP) and excess_bytes(run.problem, state) == 0.0:
-            break
-        if run.sweeps.improve(state, order) == 0:
-            break
+    _descend(run, state, order)
     rebuild(run.problem, state)
     run.report(state, f"chain {number}, descended")
     if excess_bytes(run.problem, state) > 0.0:
         return None
     return run.sweeps.cost(state), to_placement(run.problem, state.z)
+
+
+def _descend(run: _Run, state: State, order: np.ndarray) -> None:
+    """Best paths until none improves, or time is over.
+
+    A descent sweep is also what makes an overfull start feasible: where nothing feasible is in hand, that one is owed
+    even then.
+    """
+    parts = np.array_split(order, max(1, len(order) // _PART_BLOCKS))
+    for _ in range(_DESCENTS):
+        changed = 0
+        for part in parts:
+            stop = run.over or run.move is Move.FLIP
+            if stop and (run.in_hand or excess_bytes(run.problem, state) == 0.0):
+                return
+            changed += run.sweeps.improve(state, part)
+        if changed == 0:
+            return
 
 
 def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent: float, rng: np.ndarray) -> None:
