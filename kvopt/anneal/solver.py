@@ -245,9 +245,10 @@ def solve_anneal(
         enough_s=-np.inf if enough_s is None else enough_s,
         in_hand=start is not None and not start.violations(instance, most=1),
     )
-    starts = [_start(low, instance, start, multipliers, run, seed, chain) for chain in range(restarts)]
-    if start is not None:
-        starts[-1] = start
+    starts = []
+    for chain in range(restarts):
+        given = start is not None and (chain == restarts - 1 or (run.over and run.in_hand))
+        starts.append(start if given else _start(low, instance, start, multipliers, run, seed, chain))
     best, interrupted = _run_chains(run, starts, seed, threads or os.cpu_count() or 1)
     placement = _best_of(instance, best, start)
     termination = Termination.FINISHED
