@@ -282,13 +282,18 @@ def add_block(problem, state, i, sign):
     here = state.z[cell + birth]
     if not problem.prefilled[i]:
         add_write(problem, state, birth, here, amount)
+    since = birth
     for t in range(birth, death):
         after = state.z[cell + t + 1] if t + 1 < death else here
-        add_held(problem, state, t, here, amount)
-        state.price[0] += amount * problem.idle_price[here]
+        if here == after and t + 1 < death:
+            continue
+        state.price[0] += (t + 1 - since) * amount * problem.idle_price[here]
+        for k in range(problem.capacity.shape[0]):
+            if problem.inside[k] >> here & 1:
+                state.held[k, since : t + 1] += amount
         if here != after:
             add_op(problem, state, t, 0, here, after, amount)
-        here = after
+        here, since = after, t + 1
     for run in range(problem.run_ptr[i], problem.run_ptr[i + 1]):
         for n in range(problem.run_start[run], problem.run_stop[run]):
             t = n * problem.n_lanes + problem.lane[i]
