@@ -26,6 +26,7 @@ LAYERS = (
         "spec_io",
         "model_spec",
         "trace",
+        "trace_checks",
         "trace_io",
         "pages",
         "instance",
