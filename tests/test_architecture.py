@@ -48,6 +48,7 @@ LAYERS = (
         "sweep_file",
         "workers",
         "fingerprint",
+        "instances",
         "vary",
         "describe",
         "report",

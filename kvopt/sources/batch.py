@@ -52,7 +52,7 @@ def staggered(trace: Trace, copies: int, every_steps: int, *, n_steps: int | Non
     starts = range(0, copies * every_steps, every_steps)
     builder = TraceBuilder(n_steps)
     for lane in range(trace.n_lanes):
-        _add_lane(builder, trace.window(lanes=[lane]), starts)
+        _add_lane(builder, lane, trace.window(lanes=[lane]), starts)
     return builder.finish(
         name=f"{trace.name}, {copies} copies" if copies > 1 else trace.name,
         step_unit=trace.step_unit,
@@ -65,8 +65,8 @@ def staggered(trace: Trace, copies: int, every_steps: int, *, n_steps: int | Non
     )
 
 
-def _add_lane(builder: TraceBuilder, one: Trace, starts: range) -> None:
-    """Copies of a trace of one lane, as one lane; those that the end of the trace cuts short are windows of it."""
+def _add_lane(builder: TraceBuilder, lane: int, one: Trace, starts: range) -> None:
+    """Copies of a trace of one lane, as a lane; those that the end of the trace cuts short are windows of it."""
     runs, write, free, n_blocks = [], [], [], 0
     block, whole = one.run_block.astype(np.int32), one
     for start in starts:
@@ -78,7 +78,8 @@ def _add_lane(builder: TraceBuilder, one: Trace, starts: range) -> None:
         write.append(prefill)
         free.append(start + whole.free_step)
         n_blocks += whole.n_blocks
-    builder.add_lane(
+    builder.add(
+        lane,
         LaneRuns(*np.concatenate(runs, axis=1)),
         size_bytes=int(one.size_bytes[0]),
         write_step=np.concatenate(write),

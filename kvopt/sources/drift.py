@@ -52,7 +52,7 @@ def drifting_lanes(
     builder, written = TraceBuilder(n_steps), decoded_tokens(prompt_tokens, n_steps)
     for lane in range(n_lanes):
         runs = _lane(rule, np.random.default_rng([seed, lane]))
-        builder.add_lane(runs, size_bytes=size_bytes, write_step=written)
+        builder.add(lane, runs, size_bytes=size_bytes, write_step=written)
     return builder.finish(
         name=f"drifting-lanes-{seed}",
         provenance={

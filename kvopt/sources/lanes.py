@@ -1,4 +1,4 @@
-"""Traces put together lane by lane: at any time there is the result, and what one lane needs."""
+"""Traces put together lane by lane: at any time there is the result so far, and what one lane needs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kvopt.trace import PREFILL, Trace
 
 @dataclass(frozen=True)
 class LaneRuns:
-    """The runs of one lane's blocks, in any order, each block's own in the order of time.
+    """Runs of blocks of one lane, in any order, each block's own in the order of time.
 
     Parameters
     ----------
     block : int[R]
-        Block of each run, counted from the lane's first.
+        Block of each run, counted from the first of them.
     start, stop : int[R]
         As in :class:`kvopt.Trace`.
     """
@@ -60,7 +60,8 @@ class Recorder:
 
 
 class TraceBuilder:
-    """Takes lanes one after the other and becomes a :class:`kvopt.Trace`, without a second copy of any run.
+    """Takes blocks, a lane or a part of one at a time, and becomes a :class:`kvopt.Trace` without a second copy of any
+    run.
 
     Parameters
     ----------
@@ -69,30 +70,37 @@ class TraceBuilder:
 
     def __init__(self, n_steps: int) -> None:
         self.n_steps = n_steps
-        self._n_lanes = 0
-        self._blocks: list[dict[str, np.ndarray]] = []
+        self._columns: list[dict[str, np.ndarray]] = []
         self._counts: list[np.ndarray] = []
         self._start = np.empty(0, np.int32)
         self._stop = np.empty(0, np.int32)
 
-    def add_lane(
-        self, runs: LaneRuns, *, size_bytes: int, write_step: np.ndarray, free_step: np.ndarray | None = None
+    def add(
+        self,
+        lane: int,
+        runs: LaneRuns,
+        *,
+        size_bytes: int,
+        write_step: np.ndarray,
+        free_step: np.ndarray | None = None,
     ) -> None:
-        """Add a lane.
+        """Add blocks of a lane, numbered on from those added before.
 
         Parameters
         ----------
+        lane : int
         runs : LaneRuns
+            Their blocks counted from the first one added here.
         size_bytes : int
             Of every block.
         write_step, free_step : int[B]
-            Of the lane's blocks, as in :class:`kvopt.Trace`; never freed unless given.
+            As in :class:`kvopt.Trace`; never freed unless given.
         """
         n_blocks = len(write_step)
         counts, start, stop = runs.sorted(n_blocks)
-        self._blocks.append(
+        self._columns.append(
             {
-                "lane": np.full(n_blocks, self._n_lanes, np.int32),
+                "lane": np.full(n_blocks, lane, np.int32),
                 "size_bytes": np.full(n_blocks, size_bytes, np.int64),
                 "write_step": np.asarray(write_step, np.int32),
                 "free_step": np.asarray(np.full(n_blocks, self.n_steps) if free_step is None else free_step, np.int32),
@@ -104,24 +112,22 @@ class TraceBuilder:
             # The system moves the pages of a large array without copying them.
             whole.resize(before + len(part), refcheck=False)
             whole[before:] = part
-        self._n_lanes += 1
 
     def finish(self, **metadata: Any) -> Trace:
-        """The trace of the lanes added; the builder is empty afterwards.
+        """The trace of the blocks added; the builder is empty afterwards.
 
         Parameters
         ----------
         **metadata
             ``name``, ``step_unit``, ``provenance``.
         """
-        columns = {name: np.concatenate([part[name] for part in self._blocks]) for name in self._blocks[0]}
+        columns = {name: np.concatenate([part[name] for part in self._columns]) for name in self._columns[0]}
         columns["run_ptr"] = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
         columns |= {"run_start": self._start, "run_stop": self._stop}
         for array in columns.values():
             array.setflags(write=False)
-        n_lanes = self._n_lanes
         self.__init__(self.n_steps)
-        return Trace(self.n_steps, n_lanes, **columns, **metadata)
+        return Trace(self.n_steps, int(columns["lane"].max()) + 1, **columns, **metadata)
 
 
 def decoded_tokens(prompt_tokens: int, n_steps: int) -> np.ndarray:

@@ -142,7 +142,7 @@ def recent_and_scattered(
     for lane in range(n_lanes):
         if lane == 0 or independent_lanes:
             runs = _lane(rule, np.random.default_rng([seed, lane]))
-        builder.add_lane(runs, size_bytes=size_bytes, write_step=written)
+        builder.add(lane, runs, size_bytes=size_bytes, write_step=written)
     return builder.finish(
         name=f"recent-and-scattered-{seed}",
         provenance={
