@@ -244,38 +244,29 @@ def _whole_blocks(bytes_: float, trace: Trace) -> int:
     return max(1, round(bytes_ / size)) * size
 
 
-_DRIFT = "reads drift by popularity; a twentieth of the tokens is read"
+def _published_family(variation: str, floor: float, scattered: str) -> Family:
+    words = f"the published rule at 40 % read, floor {floor}: {scattered} of the tokens read are scattered and drift"
+    return Family(f"published-{variation}", words, 4_800_000_000, partial(_published, floor))
+
+
+def _drift_family(name: str, capacities: str, instance: Callable[[int, int], Instance]) -> Family:
+    words = f"reads drift by popularity, a twentieth of the tokens in each step; {capacities}"
+    return Family(name, words, 2_000_000_000, instance)
+
+
 _ALL = (
-    Family(
-        "published-low",
-        "the published synthetic rule, 40 % read, floor 0.7: a quarter of what is read is scattered",
-        4_800_000_000,
-        partial(_published, 0.7),
-    ),
-    Family(
-        "published-middle",
-        "the same, floor 0.85: five eighths are scattered",
-        4_800_000_000,
-        partial(_published, 0.85),
-    ),
-    Family(
-        "published-high", "the same, floor 0.95: seven eighths are scattered", 4_800_000_000, partial(_published, 0.95)
-    ),
-    Family("dram-bound", f"{_DRIFT}; HBM holds 0.6 of what a step reads", 2_000_000_000, partial(_drift, 0.6)),
-    Family("balanced", f"{_DRIFT}; HBM holds 5 times that", 2_000_000_000, partial(_drift, 5.0)),
-    Family("knee", f"{_DRIFT}; HBM holds 1.5 times that", 2_000_000_000, partial(_drift, 1.5)),
-    Family(
+    _published_family("low", 0.7, "a quarter"),
+    _published_family("middle", 0.85, "five eighths"),
+    _published_family("high", 0.95, "seven eighths"),
+    _drift_family("dram-bound", "HBM holds 0.6 times what a step reads", partial(_drift, 0.6)),
+    _drift_family("balanced", "HBM holds 5 times what a step reads", partial(_drift, 5.0)),
+    _drift_family("knee", "HBM holds 1.5 times what a step reads", partial(_drift, 1.5)),
+    _drift_family(
         "weights-heavy",
-        f"{_DRIFT}; HBM holds 1.5 times that, and weights of twice the KV bytes are read from it in each slot",
-        2_000_000_000,
+        "HBM holds 1.5 times what a step reads, and each slot reads weights of twice its KV bytes",
         partial(_drift, 1.5, weights=2.0),
     ),
-    Family(
-        "three-tier",
-        f"{_DRIFT}; HBM holds that once, LPDDR 3 times, CXL the rest",
-        2_000_000_000,
-        _three_tiers,
-    ),
+    _drift_family("three-tier", "HBM holds what a step reads, LPDDR 3 times that, CXL the rest", _three_tiers),
     Family(
         "request-log",
         "a synthetic log of conversations that share prefixes; HBM holds a twentieth of all blocks",
@@ -284,7 +275,7 @@ _ALL = (
     ),
     Family(
         "embedded",
-        "the embedded trace, a part of it or copies that start one after the other; HBM holds a quarter of the peak",
+        "the embedded trace, a part of it, or copies that start one after the other; HBM holds a quarter of the peak",
         430_000_000,
         _embedded,
     ),

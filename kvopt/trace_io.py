@@ -37,8 +37,8 @@ from kvopt.trace_checks import BLOCK_COLUMNS, whole_numbers
 SCHEMA_VERSION = 1
 GROUP_RUNS = 1 << 22
 """Runs of a row group, at most, unless a single block has more."""
-BATCH_ROWS = 1 << 14
-"""Rows read at a time: with 200 runs each, some tens of megabytes."""
+BATCH_ROWS = 1 << 12
+"""Rows read at a time: with 200 runs each, some megabytes."""
 _LARGE_RUNS = 10_000_000
 """From here on the time to write counts more than the last few per cent of the file's size."""
 _DELTA_CODED = (
@@ -99,9 +99,11 @@ def _columns(file) -> dict[str, np.ndarray]:
     most_runs = _values(file, "run_start")
     columns |= {"run_start": np.empty(most_runs, np.int32), "run_stop": np.empty(most_runs, np.int32)}
     row = 0
-    for batch in file.iter_batches(BATCH_ROWS, columns=[*names, "run_start", "run_stop"]):
-        _take(batch, names, columns, row)
-        row += batch.num_rows
+    for group in range(file.num_row_groups):
+        # One reader over all groups would keep memory for each that it has read.
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[*names, "run_start", "run_stop"]):
+            _take(batch, names, columns, row)
+            row += batch.num_rows
     n_runs = int(columns["run_ptr"][-1])
     for column in ("run_start", "run_stop"):
         columns[column].resize(n_runs, refcheck=False)

@@ -55,7 +55,7 @@ LAYERS = (
         "plotting",
         "progress",
     },
-    {"cli", "cli_types", "warmup", "__main__", "__init__"},
+    {"cli", "cli_instance", "cli_types", "warmup", "__main__", "__init__"},
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 ENGINES = LAYERS[2]

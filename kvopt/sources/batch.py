@@ -50,8 +50,8 @@ def staggered(trace: Trace, copies: int, every_steps: int, *, n_steps: int | Non
     if trace.size_bytes.min() != trace.size_bytes.max():
         raise TraceError("size_bytes", "differ between blocks", "Give a trace of blocks of one size")
     starts = range(0, copies * every_steps, every_steps)
-    builder = TraceBuilder(n_steps)
-    for lane in range(trace.n_lanes):
+    builder = TraceBuilder(n_steps, trace.n_lanes)
+    for lane in np.unique(trace.lane).tolist():
         _add_lane(builder, lane, trace.window(lanes=[lane]), starts)
     return builder.finish(
         name=f"{trace.name}, {copies} copies" if copies > 1 else trace.name,
@@ -70,14 +70,19 @@ def _add_lane(builder: TraceBuilder, lane: int, one: Trace, starts: range) -> No
     runs, write, free, n_blocks = [], [], [], 0
     block, whole = one.run_block.astype(np.int32), one
     for start in starts:
-        if start + one.n_steps > builder.n_steps and whole.n_steps != builder.n_steps - start:
-            whole = one.window((0, builder.n_steps - start))
+        left = builder.n_steps - start
+        if left < one.n_steps:
+            if one.write_step.min() >= left:
+                break
+            whole = one.window((0, left))
             block = whole.run_block.astype(np.int32)
         runs.append(np.stack([n_blocks + block, start + whole.run_start, start + whole.run_stop]))
-        prefill = np.where(whole.write_step == PREFILL, PREFILL if start == 0 else start, start + whole.write_step)
-        write.append(prefill)
+        before = PREFILL if start == 0 else start
+        write.append(np.where(whole.write_step == PREFILL, before, start + whole.write_step))
         free.append(start + whole.free_step)
         n_blocks += whole.n_blocks
+    if not n_blocks:
+        return
     builder.add(
         lane,
         LaneRuns(*np.concatenate(runs, axis=1)),

@@ -49,7 +49,7 @@ def drifting_lanes(
         When a parameter is out of range.
     """
     rule = Drift(prompt_tokens, n_steps, n_lanes, read_share, drift, skew)
-    builder, written = TraceBuilder(n_steps), decoded_tokens(prompt_tokens, n_steps)
+    builder, written = TraceBuilder(n_steps, n_lanes), decoded_tokens(prompt_tokens, n_steps)
     for lane in range(n_lanes):
         runs = _lane(rule, np.random.default_rng([seed, lane]))
         builder.add(lane, runs, size_bytes=size_bytes, write_step=written)

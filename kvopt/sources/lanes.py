@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kvopt.errors import TraceError
 from kvopt.trace import PREFILL, Trace
 
 
@@ -65,11 +66,11 @@ class TraceBuilder:
 
     Parameters
     ----------
-    n_steps : int
+    n_steps, n_lanes : int
     """
 
-    def __init__(self, n_steps: int) -> None:
-        self.n_steps = n_steps
+    def __init__(self, n_steps: int, n_lanes: int) -> None:
+        self.n_steps, self.n_lanes = n_steps, n_lanes
         self._columns: list[dict[str, np.ndarray]] = []
         self._counts: list[np.ndarray] = []
         self._start = np.empty(0, np.int32)
@@ -120,14 +121,21 @@ class TraceBuilder:
         ----------
         **metadata
             ``name``, ``step_unit``, ``provenance``.
+
+        Raises
+        ------
+        TraceError
+            When there are no blocks, or they break a rule of the trace.
         """
+        if not self._columns:
+            raise TraceError("blocks", "none were added", "A trace needs at least one block")
         columns = {name: np.concatenate([part[name] for part in self._columns]) for name in self._columns[0]}
         columns["run_ptr"] = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))])
         columns |= {"run_start": self._start, "run_stop": self._stop}
         for array in columns.values():
             array.setflags(write=False)
-        self.__init__(self.n_steps)
-        return Trace(self.n_steps, int(columns["lane"].max()) + 1, **columns, **metadata)
+        self.__init__(self.n_steps, self.n_lanes)
+        return Trace(self.n_steps, self.n_lanes, **columns, **metadata)
 
 
 def decoded_tokens(prompt_tokens: int, n_steps: int) -> np.ndarray:

@@ -99,7 +99,7 @@ def prefix_tree(reads: int, *, size_bytes: int = BLOCK_TOKENS * LLAMA_3_70B_BYTE
     ends = int(np.searchsorted(found, reads))
     nearer = ends > 0 and reads - found[ends - 1] < found[ends] - reads
     log = log.head(ends if nearer else ends + 1)
-    builder = TraceBuilder(len(log.turn))
+    builder = TraceBuilder(len(log.turn), 1)
     for segment, request in _pairs(log):
         _add(builder, log.blocks, segment, request, size_bytes)
     return builder.finish(

@@ -138,7 +138,7 @@ def recent_and_scattered(
     rule = RecentAndScattered(prompt_tokens, n_steps, read_share, floor, swap_share)
     if n_lanes < 1:
         raise TraceError("n_lanes", f"must be at least 1, got {n_lanes!r}", "Give a whole number")
-    builder, written = TraceBuilder(n_steps), decoded_tokens(prompt_tokens, n_steps)
+    builder, written = TraceBuilder(n_steps, n_lanes), decoded_tokens(prompt_tokens, n_steps)
     for lane in range(n_lanes):
         if lane == 0 or independent_lanes:
             runs = _lane(rule, np.random.default_rng([seed, lane]))
