@@ -187,7 +187,7 @@ def _three_tiers(accesses: int, seed: int) -> Instance:
     trace = _drift_trace(accesses, seed)
     step = _mean_slot_bytes(trace) * trace.n_lanes
     platform = Platform.preset("gh200-cxl").with_capacity(_whole_blocks(step, trace))
-    return Instance(trace, platform.with_capacity(_whole_blocks(3 * step, trace), tier=1))
+    return Instance(trace, platform.with_capacity(_whole_blocks(6 * step, trace), tier=1))
 
 
 def _request_log(accesses: int, seed: int) -> Instance:
@@ -266,7 +266,7 @@ _ALL = (
         "HBM holds 1.5 times what a step reads, and each slot reads weights of twice its KV bytes",
         partial(_drift, 1.5, weights=2.0),
     ),
-    _drift_family("three-tier", "HBM holds what a step reads, LPDDR 3 times that, CXL the rest", _three_tiers),
+    _drift_family("three-tier", "HBM holds what a step reads, LPDDR 6 times that, CXL the rest", _three_tiers),
     Family(
         "request-log",
         "a synthetic log of conversations that share prefixes; HBM holds a twentieth of all blocks",
