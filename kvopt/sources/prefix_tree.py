@@ -34,11 +34,13 @@ class _Log:
     """
 
     application: np.ndarray
+    """int32[Q]: its segment."""
     document: np.ndarray
+    """int32[Q]: its segment."""
     first_turn: np.ndarray
-    """int64[Q]: the segment of the first turn of the request's conversation."""
+    """int32[Q]: the segment of the first turn of the request's conversation."""
     turn: np.ndarray
-    """int64[Q]: the segment of the request's own turn."""
+    """int32[Q]: the segment of the request's own turn."""
     blocks: np.ndarray
     """int64[segments]: blocks of each."""
 
@@ -133,27 +135,35 @@ def _drawn(conversations: int, rng: np.random.Generator) -> _Log:
     n_shared = applications + documents
     kinds = zip(_MEAN_BLOCKS.values(), (applications, documents, len(order)), strict=True)
     return _Log(
-        application=document % applications,
-        document=applications + document,
-        first_turn=n_shared + np.repeat(first, turns)[order],
-        turn=n_shared + order,
+        application=(document % applications).astype(np.int32),
+        document=(applications + document).astype(np.int32),
+        first_turn=(n_shared + np.repeat(first, turns)[order]).astype(np.int32),
+        turn=(n_shared + order).astype(np.int32),
         blocks=np.concatenate([rng.geometric(1 / mean, count) for mean, count in kinds]),
     )
 
 
 def _pairs(log: _Log):
-    """(segments, requests) that belong together, in three parts: applications, documents, turns."""
-    request = np.arange(len(log.turn))
+    """(int[n] segments, int[n] requests) that belong together, in parts: all that belongs to a segment is in one."""
+    request = np.arange(len(log.turn), dtype=np.int32)
     yield log.application, request
     yield log.document, request
-    number = log.turn - log.first_turn + 1
-    back = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
-    yield np.repeat(log.first_turn, number) + back, np.repeat(request, number)
+    # By conversation and turn: a turn is in the prompts of its own request and of the later ones.
+    request = np.argsort(log.turn).astype(np.int32)
+    first, turn = log.first_turn[request], log.turn[request]
+    begins = np.flatnonzero(np.diff(first, prepend=-1))
+    until = np.concatenate([[0], np.cumsum(turn - first + 1, dtype=np.int64)])
+    limits = np.append(begins, len(turn))
+    for conversations, _ in block_chunks(until[limits]):
+        part = slice(limits[conversations.start], limits[conversations.stop])
+        number = turn[part] - first[part] + 1
+        back = np.arange(number.sum()) - np.repeat(np.cumsum(number) - number, number)
+        yield np.repeat(first[part], number) + back, np.repeat(request[part], number)
 
 
 def _add(builder: TraceBuilder, blocks: np.ndarray, segment: np.ndarray, request: np.ndarray, size_bytes: int) -> None:
     """Add the blocks of segments that the requests bring and find."""
-    key = segment * builder.n_steps + request
+    key = segment.astype(np.int64) * builder.n_steps + request
     key.sort()
     segment, request = np.divmod(key, builder.n_steps)
     written = np.diff(segment, prepend=-1) != 0
