@@ -85,6 +85,13 @@ def test_lanes_and_steps_grow_to_the_published_size():
     assert instances._published_accesses() == pytest.approx(4.77e9, rel=0.01)
 
 
+def test_the_published_size_has_the_published_ideal_time():
+    """24.596 s at 60 % sparsity in the authors' simulator: all bytes over the rates of HBM and link together."""
+    weights = instances._PUBLISHED_WEIGHT_BYTES * 32 * 10_239
+    ideal_s = (weights + 16_384 * instances._published_accesses()) / (4900e9 + 450e9)
+    assert ideal_s == pytest.approx(24.596, rel=2e-4)
+
+
 def test_copies_of_the_embedded_trace_arrive_and_leave():
     instance = instances.make("embedded", 20_000_000)
     trace = instance.trace
