@@ -109,10 +109,11 @@ def _draw(
     for _ in range(_MOST_ROUNDS):
         if len(found) == count:
             return found
-        place = ends[-1] * rng.random(8 + 2 * (count - len(found)))
+        # Sorted places are found several times faster; the guesses are put back in random order.
+        place = np.sort(ends[-1] * rng.random(8 + 2 * (count - len(found))))
         # A product that rounds up to the last end still belongs to the last token.
         guess = np.minimum(np.searchsorted(ends, place, side="right"), len(ends) - 1).astype(np.int32)
-        found = np.concatenate([found, guess[~reading[guess]]])
+        found = np.concatenate([found, rng.permutation(guess[~reading[guess]])])
         found = found[np.sort(np.unique(found, return_index=True)[1])][:count]
     others = ~reading[: len(ends)]
     others[found] = False
