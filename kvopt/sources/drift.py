@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens
+from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens, without_repeats
 from kvopt.sources.synthetic import Drift
 from kvopt.trace import Trace
 
@@ -70,7 +70,7 @@ def _lane(rule: Drift, rng: np.random.Generator) -> LaneRuns:
     popularity = (1.0 - rng.random(n_tokens)) ** -rule.skew
     ends = np.cumsum(popularity)
     recorder = Recorder(np.zeros(n_tokens, np.int32))
-    reading = np.zeros(n_tokens, bool)
+    reading, scratch = np.zeros(n_tokens, bool), np.empty(n_tokens, np.int32)
     members = np.empty(0, np.int32)
     for step in range(rule.n_steps):
         held, present = len(members), rule.prompt_tokens + step + 1
@@ -78,7 +78,7 @@ def _lane(rule: Drift, rng: np.random.Generator) -> LaneRuns:
         drawn = rule.reads(step) - held + swapped
         leaving = rng.choice(held, swapped, replace=False, shuffle=False) if swapped else np.empty(0, np.int64)
         dropped = members[leaving]
-        enter = _draw(reading, popularity, ends[:present], min(drawn, present - held), rng)
+        enter = _draw(reading, popularity, ends[:present], min(drawn, present - held), rng, scratch)
         # Should the others be too few, dropped tokens are read again.
         again, dropped = np.split(dropped, [drawn - len(enter)]) if drawn > len(enter) else (dropped[:0], dropped)
         recorder.end(dropped, step)
@@ -91,7 +91,12 @@ def _lane(rule: Drift, rng: np.random.Generator) -> LaneRuns:
 
 
 def _draw(
-    reading: np.ndarray, popularity: np.ndarray, ends: np.ndarray, count: int, rng: np.random.Generator
+    reading: np.ndarray,
+    popularity: np.ndarray,
+    ends: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    scratch: np.ndarray,
 ) -> np.ndarray:
     """int32[count]: present tokens that are not being read, drawn without replacement by popularity.
 
@@ -104,6 +109,8 @@ def _draw(
     count : int
         At most as many as there are.
     rng : numpy.random.Generator
+    scratch : int32[n_tokens]
+        Modified in place.
     """
     found = np.empty(0, np.int32)
     for _ in range(_MOST_ROUNDS):
@@ -114,7 +121,7 @@ def _draw(
         # A product that rounds up to the last end still belongs to the last token.
         guess = np.minimum(np.searchsorted(ends, place, side="right"), len(ends) - 1).astype(np.int32)
         found = np.concatenate([found, rng.permutation(guess[~reading[guess]])])
-        found = found[np.sort(np.unique(found, return_index=True)[1])][:count]
+        found = without_repeats(found, scratch)[:count]
     others = ~reading[: len(ends)]
     others[found] = False
     rest = np.flatnonzero(others).astype(np.int32)

@@ -141,3 +141,14 @@ class TraceBuilder:
 def decoded_tokens(prompt_tokens: int, n_steps: int) -> np.ndarray:
     """int32[P + N]: the write steps of a lane's tokens: the prompt's by prefill, then one in each step."""
     return np.maximum(np.arange(-prompt_tokens, n_steps, dtype=np.int32), PREFILL)
+
+
+def without_repeats(values: np.ndarray, scratch: np.ndarray) -> np.ndarray:
+    """The values (int[n]) in their order, each where it comes first.
+
+    ``scratch`` (int32[more than the largest value]) is modified in place; it saves sorting.
+    """
+    number = np.arange(len(values), dtype=np.int32)
+    # Of several assignments to one place, the last one stays.
+    scratch[values[::-1]] = number[::-1]
+    return values[scratch[values] == number]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvopt.errors import TraceError
-from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens
+from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens, without_repeats
 from kvopt.trace import Trace
 
 _ROUNDING = 1e-9
@@ -162,11 +162,11 @@ def _lane(rule: RecentAndScattered, rng: np.random.Generator) -> LaneRuns:
     wanted = (rule.reads - (rule.present - floors)).tolist()
     floors = floors.tolist()
     recorder = Recorder(decoded_tokens(rule.prompt_tokens, rule.n_steps).clip(0))
-    scattered = np.zeros(n_tokens, bool)
+    scattered, scratch = np.zeros(n_tokens, bool), np.empty(n_tokens, np.int32)
     queue = np.empty(0, np.int32)
     previous = floors[0]
     for step, (below, count) in enumerate(zip(floors, wanted, strict=True)):
-        leave, enter, queue = _swap(rule, queue, scattered, below, count, rng)
+        leave, enter, queue = _swap(rule, queue, scattered, below, count, rng, scratch)
         scattered[leave] = False
         scattered[enter] = True
         passed = np.arange(previous, below, dtype=np.int32)
@@ -185,13 +185,14 @@ def _swap(
     below: int,
     count: int,
     rng: np.random.Generator,
+    scratch: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(tokens that leave, tokens that enter, the new queue, oldest first) so that ``count`` are scattered."""
     held = len(queue)
     grow, shrink = max(count - held, 0), max(held - count, 0)
     others = below - held
     swapped = min(round(rule.swap_share * held), others - grow, count)
-    enter = _draw(scattered, below, others, swapped + grow, rng)
+    enter = _draw(scattered, below, others, swapped + grow, rng, scratch)
     leave, queue = queue[:swapped], queue[swapped:]
     if shrink:
         chosen = rng.choice(len(queue), shrink, replace=False)
@@ -199,7 +200,9 @@ def _swap(
     return leave, enter, np.concatenate([queue, enter])
 
 
-def _draw(scattered: np.ndarray, below: int, others: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(
+    scattered: np.ndarray, below: int, others: int, count: int, rng: np.random.Generator, scratch: np.ndarray
+) -> np.ndarray:
     """int32[count]: tokens below the floor that are not scattered, each set and order equally likely."""
     if 2 * count > others:
         return rng.permutation(np.flatnonzero(~scattered[:below]).astype(np.int32))[:count]
@@ -209,5 +212,5 @@ def _draw(scattered: np.ndarray, below: int, others: int, count: int, rng: np.ra
         more = 8 + (count - len(found)) * below * 5 // (4 * others)
         guess = rng.integers(0, below, more, dtype=np.int32)
         found = np.concatenate([found, guess[~scattered[guess]]])
-        found = found[np.sort(np.unique(found, return_index=True)[1])]
+        found = without_repeats(found, scratch)
     return found[:count]

@@ -50,11 +50,13 @@ def test_a_draw_has_the_probabilities_of_popularity(monkeypatch):
     exact = {
         (a, b): popularity[a] / 7 * popularity[b] / (7 - popularity[a]) for a in (0, 1, 3) for b in (0, 1, 3) if a != b
     }
-    rng = np.random.default_rng(0)
+    rng, scratch = np.random.default_rng(0), np.empty(4, np.int32)
     for rounds in (0, 1, 100):
         monkeypatch.setattr(drift_module, "_MOST_ROUNDS", rounds)
         n = 8000
-        drawn = [tuple(drift_module._draw(reading, popularity, np.cumsum(popularity), 2, rng)) for _ in range(n)]
+        drawn = [
+            tuple(drift_module._draw(reading, popularity, np.cumsum(popularity), 2, rng, scratch)) for _ in range(n)
+        ]
         for pair, share in exact.items():
             # Four standard deviations.
             assert abs(drawn.count(pair) / n - share) < 4 * np.sqrt(share * (1 - share) / n)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens
+from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens, without_repeats
 from kvopt.trace import Trace
 
 
@@ -53,3 +53,9 @@ def test_a_recorder_remembers_when_runs_began():
 
 def test_tokens_are_written_by_prefill_and_then_one_a_step():
     assert decoded_tokens(2, 3).tolist() == [-1, -1, 0, 1, 2]
+
+
+@given(st.lists(st.integers(0, 9)))
+def test_repeats_are_left_out_in_order(values):
+    kept = without_repeats(np.array(values, np.int32), np.full(10, 7, np.int32))
+    assert kept.tolist() == list(dict.fromkeys(values))
