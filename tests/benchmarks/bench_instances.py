@@ -3,7 +3,7 @@
 For each family and size: the runs, the accesses, the bytes a run takes at rest, and the time and the peak memory of
 generating, saving and loading. Saving is done by the process that generated the trace, loading by a new one. Peak
 memory is all that a process had at most, the interpreter and the libraries (some 100 MB) included. ``--full`` adds each
-family's largest size, about 2e8 runs and up to 5 minutes each; the file then takes up to a gigabyte.
+family's largest size, about 2e8 runs and up to 3 minutes each; the file then takes up to a gigabyte.
 """
 
 from __future__ import annotations
