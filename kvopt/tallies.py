@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 CHUNK_ITEMS = 1 << 21
-"""Reads and intervals looked at together: about 200 MB of temporary arrays."""
+"""Reads and intervals looked at together: some 300 MB of temporary arrays."""
 
 
 class Accesses(Protocol):
@@ -43,6 +43,17 @@ def block_ranges(*ptr: np.ndarray, most: int | None = None) -> Iterator[tuple[in
         hi = min(max(hi, lo + 1), n_blocks)
         yield lo, hi
         lo = hi
+
+
+def slices(n_items: int) -> Iterator[slice]:
+    """Consecutive parts of so many items, each of at most ``CHUNK_ITEMS``.
+
+    Parameters
+    ----------
+    n_items : int
+    """
+    for at in range(0, n_items, CHUNK_ITEMS):
+        yield slice(at, min(at + CHUNK_ITEMS, n_items))
 
 
 def owners(ptr: np.ndarray, lo: int, hi: int) -> np.ndarray:

@@ -18,7 +18,6 @@ which :func:`most_additions` adds up.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -28,6 +27,8 @@ from kvopt.instance import Instance, Rules
 
 TILE_BLOCKS = 1 << 14
 """Blocks worked on together: their arrays stay in a core's cache."""
+_THREADS = 2
+"""More would mostly wait for the interpreter."""
 
 
 def most_additions(instance: Instance) -> int:
@@ -62,7 +63,7 @@ def cheapest_paths(
             cheapest[tile] = _Tile(instance, tile, costs).solve()
 
     # numpy lets go of the interpreter in its loops. Lanes share nothing but what they read.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, trace.n_lanes)) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(work, range(trace.n_lanes)))
     return cheapest
 
