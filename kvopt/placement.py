@@ -264,8 +264,12 @@ def _by_block(n_blocks: int, block: np.ndarray, *columns: np.ndarray) -> Iterato
             here = np.concatenate(list(found))
         part = [a[here].astype(np.int64) for a in (block, *columns)]
         keep = part[1] != part[2]
-        order = np.lexsort((part[1][keep], part[0][keep]))
-        yield [a[keep][order] for a in part]
+        owner, start, *rest = (a[keep] for a in part)
+        if ((owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (start[1:] >= start[:-1]))).all():
+            yield [owner, start, *rest]
+        else:
+            order = np.lexsort((start, owner))
+            yield [a[order] for a in (owner, start, *rest)]
 
 
 def _joined(block, start, stop, state) -> tuple[np.ndarray, ...]:

@@ -37,7 +37,7 @@ LAYERS = (
         "placement_io",
         "tallies",
     },
-    {"lowering", "evaluate", "result", "trellis"},
+    {"lowering", "evaluate", "result", "trellis", "fingerprint", "certificate_io"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
     {
         "solve",
@@ -47,7 +47,6 @@ LAYERS = (
         "sweep",
         "sweep_file",
         "workers",
-        "fingerprint",
         "vary",
         "describe",
         "report",
