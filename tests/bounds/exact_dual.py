@@ -25,7 +25,7 @@ class ExactDual:
         self.read = reads(instance)
         weight = Fraction(instance.weight_bytes_per_slot)
         gain = sum((self.price("read", 0, t) * weight for t in range(instance.n_slots)), Fraction(0))
-        gain += sum((self.path(i) * int(instance.trace.size_bytes[i]) for i in range(instance.trace.n_blocks)))
+        gain += sum(self.path(i) * int(instance.trace.size_bytes[i]) for i in range(instance.trace.n_blocks))
         priced = [(row, capacity) for row, capacity in zip(self.mu, instance.capacity_bytes, strict=True) if any(row)]
         rent = sum((sum(row) * Fraction(capacity) for row, capacity in priced), Fraction(0))
         self.value, self.magnitude = gain - rent, gain + rent
