@@ -37,7 +37,7 @@ LAYERS = (
         "placement_io",
         "tallies",
     },
-    {"lowering", "evaluate", "result", "trellis", "fingerprint", "certificate_io"},
+    {"lowering", "counts", "evaluate", "result", "trellis", "fingerprint", "certificate_io"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
     {
         "solve",
