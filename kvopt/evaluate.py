@@ -1,6 +1,7 @@
 """The judge: loads, slot times and statistics of any placement, in plain numpy, straight from trace and platform.
 
-It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`, this counts bytes (:mod:`kvopt.counts`).
+It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`, this counts bytes
+(:mod:`kvopt.counts`).
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     held = (mu + instance.prices.hold[:, None]).T @ instance.states.T.astype(float)
     paths = cheapest_paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
     gains = (
-        math.fsum(rho[:, 0] * instance.weight_bytes_per_slot),
+        math.fsum(_without_dust(rho[:, 0] * instance.weight_bytes_per_slot)),
         math.fsum(paths),
         surely_late(instance, certificate.late_price),
     )
