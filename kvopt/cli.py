@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import time
 from pathlib import Path
 
 import click
 
 import kvopt
 from kvopt import describe, instances, model_spec, objective_text, output, platforms, policies, report, sweep_file
+from kvopt.certificate_io import load_certificate, save_certificate
 from kvopt.cli_instance import (
     ACCESSES_OPTION,
     INSTANCE_OPTIONS,
@@ -21,11 +23,11 @@ from kvopt.cli_instance import (
     own_unless_given,
     with_instance_options,
 )
-from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors
+from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors, one_at_most
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
-from kvopt.result import Termination
+from kvopt.result import Bound, Role, Termination
 from kvopt.solve import ALIASES, check_arguments
 from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
 
@@ -43,7 +45,11 @@ def main() -> None:
     """Where each block of an LLM's KV cache should sit in tiered memory, with proof."""
 
 
-def _instance_options(command, paging: bool = True):
+_trace_argument = click.argument("trace", required=False, type=Path)
+_trace_before_argument = click.argument("trace", nargs=-1, type=Path, callback=one_at_most)
+
+
+def _instance_options(command, paging: bool = True, trace_argument=_trace_argument):
     """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``.
 
     Without ``paging`` the instance is that of tokens, and the command gets ``page_tokens`` too. A command that has a
@@ -103,7 +109,7 @@ def _instance_options(command, paging: bool = True):
         return command(instance=_begun(paged, initial), **rest)
 
     options = [
-        click.argument("trace", required=False, type=Path),
+        trace_argument,
         *INSTANCE_OPTIONS,
         click.option(
             "--platform", default="gh200", show_default=True, help="A preset (`kvopt platforms`) or a .toml file."
@@ -273,9 +279,15 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
 @click.option("--method", default="dual", show_default=True, help="dual or aggregate.")
 @_time_option
 @_json_option
-def bound(instance, method, time_limit, json_path) -> None:
+@click.option(
+    "--save-certificate",
+    "certificate_path",
+    type=Path,
+    help="Write the multipliers that prove the bound (.npz), for `kvopt verify`.",
+)
+def bound(instance, method, time_limit, json_path, certificate_path) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
-    _check_outputs(json_path)
+    _check_outputs(json_path, certificate_path=certificate_path)
     _compile_kernels(instance)
     with display("bound") as show:
         found = kvopt.bound(
@@ -283,8 +295,39 @@ def bound(instance, method, time_limit, json_path) -> None:
         )
     lines = [*describe.header(instance), describe.bound_line(instance, found)]
     _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
+    if certificate_path is not None:
+        save_certificate(found.certificate, certificate_path, instance, field="--save-certificate")
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("the bound is the best so far")
+
+
+@main.command()
+@functools.partial(_instance_options, trace_argument=_trace_before_argument)
+@click.argument("certificate", type=Path, metavar="CERT.npz")
+@_json_option
+def verify(instance, certificate, json_path) -> None:
+    """Check a proof again: what bound of TRACE the multipliers in CERT.npz certify.
+
+    TRACE and the options must be those of the `kvopt bound --save-certificate` that wrote it.
+    """
+    _check_outputs(json_path)
+    began = time.perf_counter()
+    multipliers = load_certificate(certificate, instance, field="CERT.npz")
+    try:
+        value = kvopt.verify(instance, multipliers)
+    except ValueError as error:
+        raise KvoptError("CERT.npz", f"{certificate} proves nothing: {error}", "Have it made again") from None
+    found = Bound(
+        value,
+        "certificate",
+        Role.CERTIFIED,
+        verified=True,
+        certificate=multipliers,
+        elapsed_s=time.perf_counter() - began,
+        unit=instance.objective.unit,
+    )
+    lines = [*describe.header(instance), describe.bound_line(instance, found)]
+    _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
 
 
 @main.command()
@@ -512,13 +555,22 @@ def _trace(path: Path | None) -> kvopt.Trace:
     return kvopt.example_trace() if path is None else kvopt.load_trace(path)
 
 
-def _check_outputs(json_path: Path | None, plot_path: Path | None = None, placement_path: Path | None = None) -> None:
+def _check_outputs(
+    json_path: Path | None,
+    plot_path: Path | None = None,
+    placement_path: Path | None = None,
+    certificate_path: Path | None = None,
+) -> None:
     """Refuse what could not be written at the end, at the beginning."""
     if plot_path is not None and plot_path.suffix.lower() not in _PICTURES:
         raise KvoptError("--plot", f"{plot_path} is no known kind of picture", f"Use one of: {', '.join(_PICTURES)}")
     if json_path is not None and str(json_path) != _STDOUT:
         output.check_writable("--json", json_path)
-    for option, path in (("--plot", plot_path), ("--save-placement", placement_path)):
+    for option, path in (
+        ("--plot", plot_path),
+        ("--save-placement", placement_path),
+        ("--save-certificate", certificate_path),
+    ):
         if path is not None:
             output.check_writable(option, path)
 
