@@ -1,4 +1,7 @@
-"""Which blocks a step reads, from runs, for steps asked in ascending order."""
+"""Where runs begin and end, lane by lane, for steps asked in ascending order.
+
+A block is looked at where a run of it begins and at the run's last read, and at none of the reads in between.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-NEVER_STEP = np.iinfo(np.int32).max
-_BATCH = 64
+NEVER_STEP = np.int32(np.iinfo(np.int32).max)
+IDLE, GOING_ON, LAST_READ = 0, 1, 2
+_BATCH = 16
 
 
 class Runs(NamedTuple):
@@ -26,21 +30,26 @@ class Runs(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Where the reading of every block stands; changed by :func:`turn`.
+    """Where the reading of every block stands, as of the step last asked for; changed by :func:`turn`.
 
     Parameters
     ----------
     now : uint8[B]
-        Whether the step last asked for reads the block.
+        GOING_ON when the step reads the block and the next one, too, in the same run; LAST_READ when the run is over
+        with this step, until :func:`settle`; IDLE otherwise.
     turn_step : int32[B]
-        The next step in which that may change: the end of its run, or the begin of the next one.
+        The step in which that changes next: the last of its run, or the first of the next one.
     run : int64[B]
         The present run, or the next one.
+    begun, over : int32[B]
+        Room for the blocks whose runs begin with the step, and those whose runs are over with it.
     """
 
     now: np.ndarray
     turn_step: np.ndarray
     run: np.ndarray
+    begun: np.ndarray
+    over: np.ndarray
 
 
 def reading_before(runs: Runs, step: int) -> Reading:
@@ -53,7 +62,8 @@ def reading_before(runs: Runs, step: int) -> Reading:
         0 or more.
     """
     n_blocks = len(runs.ptr) - 1
-    found = Reading(np.empty(n_blocks, np.uint8), np.empty(n_blocks, np.int32), np.empty(n_blocks, np.int64))
+    kinds = (np.uint8, np.int32, np.int64, np.int32, np.int32)
+    found = Reading(*(np.empty(n_blocks, kind) for kind in kinds))
     _stand_before(runs, found, step)
     return found
 
@@ -62,19 +72,19 @@ def reading_before(runs: Runs, step: int) -> Reading:
 def _stand_before(runs, reading, step):
     for b in range(len(reading.run)):
         k, end = runs.ptr[b], runs.ptr[b + 1]
-        while k < end and runs.stop[k] < step:
+        while k < end and runs.stop[k] <= step:
             k += 1
         reading.run[b] = k
-        reading.now[b] = k < end and runs.start[k] < step
+        reading.now[b] = GOING_ON if k < end and runs.start[k] < step else IDLE
         if reading.now[b]:
-            reading.turn_step[b] = runs.stop[k]
+            reading.turn_step[b] = runs.stop[k] - 1
         else:
             reading.turn_step[b] = runs.start[k] if k < end else NEVER_STEP
 
 
 @njit(cache=True, nogil=True)
 def turn(runs, reading, start, stop, step):
-    """Bring the blocks start..stop-1 from the step before up to ``step``.
+    """Bring the blocks start..stop-1 from the step before up to ``step``, and list those that begin or are over.
 
     Parameters
     ----------
@@ -82,42 +92,80 @@ def turn(runs, reading, start, stop, step):
     reading : Reading
         Modified in place.
     start, stop, step : int
+
+    Returns
+    -------
+    begun, over : int32[...]
+        Ascending; a block that is read in this step alone is in both.
     """
-    turn_step = reading.turn_step
+    now, turn_step, run, begun, over = reading
+    step32, n_begun, n_over = np.int32(step), 0, 0
     for first in range(start, stop, _BATCH):
         last = min(first + _BATCH, stop)
-        # Few blocks turn in a step: most batches are passed over in vector instructions.
-        turns = 0
+        if last - first == _BATCH and not any_equal(turn_step, first, step32):
+            continue
         for b in range(first, last):
-            turns += turn_step[b] == step
-        if turns:
-            for b in range(first, last):
-                if turn_step[b] == step:
-                    _turn_one(runs, reading, b, step)
+            if turn_step[b] == step32:
+                if now[b] == IDLE:
+                    begun[n_begun] = b
+                    n_begun += 1
+                else:
+                    now[b] = LAST_READ
+                    over[n_over] = b
+                    n_over += 1
+    if n_begun:
+        n_over = _begin(runs, reading, n_begun, n_over, step)
+    _look_ahead(runs, reading, n_over)
+    return begun[:n_begun], over[:n_over]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def any_equal(values, first, wanted):
+    """Whether any of a batch of values equals the one wanted, in vector instructions."""
+    found = 0
+    for k in range(first, first + _BATCH):
+        found |= values[k] == wanted
+    return found != 0
 
 
 @njit(cache=True, nogil=True)
-def _turn_one(runs, reading, b, step):
-    """A run that begins where another ends goes on reading."""
-    k = reading.run[b]
-    if reading.now[b]:
-        k += 1
+def _begin(runs, reading, n_begun, n_over, step):
+    """Begin runs; int: how many are over, with those of a single step, which go where they belong among ``over``."""
+    now, turn_step, run, begun, over = reading
+    single = 0
+    for b in begun[:n_begun]:
+        last = runs.stop[run[b]] - 1
+        turn_step[b] = last
+        now[b] = LAST_READ if last == step else GOING_ON
+        single += last == step
+    # From the back, as two ascending lists are merged in place.
+    read, write = n_over - 1, n_over + single - 1
+    k = n_begun - 1
+    while k >= 0 and single:
+        b = begun[k]
+        if now[b] == LAST_READ:
+            while read >= 0 and over[read] > b:
+                over[write] = over[read]
+                read, write = read - 1, write - 1
+            over[write] = b
+            write -= 1
+            single -= 1
+            n_over += 1
+        k -= 1
+    return n_over
+
+
+@njit(cache=True, nogil=True)
+def _look_ahead(runs, reading, n_over):
+    """Find the next run of those that are over."""
+    for b in reading.over[:n_over]:
+        k = reading.run[b] + 1
         reading.run[b] = k
-    begins = k < runs.ptr[b + 1] and runs.start[k] == step
-    reading.now[b] = begins
-    if begins:
-        reading.turn_step[b] = runs.stop[k]
-    else:
         reading.turn_step[b] = runs.start[k] if k < runs.ptr[b + 1] else NEVER_STEP
 
 
 @njit(cache=True, nogil=True, inline="always")
-def use_after(runs, reading, b, slot, n_lanes, never):
-    """Slot of a block's next read after the one in ``slot``, which its lane's step reads; ``never`` if there is none."""
-    step = slot // n_lanes
-    if reading.turn_step[b] != step + 1:
-        return slot + n_lanes
-    k = reading.run[b] + 1
-    if k == runs.ptr[b + 1]:
-        return never
-    return np.int64(runs.start[k]) * n_lanes + slot % n_lanes
+def settle(reading, over):
+    """What was read for the last time is idle: the step is over."""
+    for b in over:
+        reading.now[b] = IDLE
