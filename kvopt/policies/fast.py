@@ -1,4 +1,4 @@
-"""The shipped policies over two tiers, compiled: the placement of the slot-by-slot simulation, in a fraction of the time.
+"""The shipped policies over two tiers, compiled: the placements of the slot-by-slot simulation, in less time.
 
 :mod:`kvopt.policies.simulate` asks :func:`simulation_of` and takes its own loop where that has none.
 """

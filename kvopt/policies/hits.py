@@ -12,9 +12,9 @@ def hits(trace: Trace, capacity_blocks: int, policy: str = "lru") -> int:
     """Reads that a cache of so many blocks serves.
 
     The cache is empty at first. Slot after slot, the blocks that are read are asked for one after the other, in
-    ascending order; a block that is not there comes in at once, in the place of the one that the policy evicts. A policy
-    of :func:`kvopt.policies.simulate` differs in that it decides once a slot for all its reads together, may leave a
-    block where it is, has new blocks written to where it wants them, and minds sizes.
+    ascending order; a block that is not there comes in at once, in the place of the one that the policy evicts. A
+    policy of :func:`kvopt.policies.simulate` differs in that it decides once a slot for all its reads together, may
+    leave a block where it is, has new blocks written to where it wants them, and minds sizes.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""A plain cache beside libCacheSim's: ``python -m tests.benchmarks.bench_cache [--accesses N] [--rounds N] [--json F]``.
+"""A plain cache beside libCacheSim's: ``python -m tests.benchmarks.bench_cache [--accesses N] [--json F]``.
 
-Both simulate the same stream, block after block in each slot, on one thread, in processor time. libCacheSim reads it in its binary format
-from a file that is in memory, kvopt takes a ``Trace``; best of several rounds, kernels compiled beforehand. Hits must be
-equal: blocks of one byte, all admitted, none freed. The last row makes placements instead (``simulate``), which is more
-than counting. Needs the package ``libcachesim``.
+Both simulate the same stream, block after block in each slot, on one thread, in processor time. libCacheSim reads it in
+its binary format from a file that is in memory, kvopt takes a ``Trace``; best of several rounds, kernels compiled
+beforehand. Hits must be equal: blocks of one byte, all admitted, none freed. The last rows make placements instead
+(``simulate``), which is more than counting. Needs the package ``libcachesim``.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accesses.oracleGeneral"
         records(trace).tofile(path)
-        print(f"{trace.n_accesses:,} accesses, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, {trace.n_slots} slots")
-        print(f"{'policy':8} {'blocks':>8} {'hits':>12} {'libcachesim':>12} {'kvopt':>12} {'ratio':>7}  accesses a second")
+        print(
+            f"{trace.n_accesses:,} accesses, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, {trace.n_slots} slots; accesses a second"
+        )
+        print(f"{'policy':8} {'blocks':>8} {'hits':>12} {'libcachesim':>12} {'kvopt':>12} {'ratio':>7}")
         for policy, name in _POLICIES.items():
             for share in _SHARES:
                 room = int(share * trace.n_blocks)

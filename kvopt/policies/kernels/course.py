@@ -63,6 +63,6 @@ def course_of(instance: Instance) -> Course:
 
 
 def by_slot(slot: np.ndarray, n_slots: int) -> tuple[np.ndarray, np.ndarray]:
-    """int32[B], int64[T + 2]: the blocks in order of their slots, of one slot ascending, and where each slot's begin."""
+    """int32[B], int64[T + 2]: the blocks in order of their slots, of one slot ascending, and where each begins."""
     order = np.argsort(slot, kind="stable").astype(np.int32)
     return order, np.concatenate([[0], np.cumsum(np.bincount(slot, minlength=n_slots + 1))])

@@ -223,7 +223,7 @@ def _last_in_midst(reading, lane_ptr, inside, going_on, due, slot, b):
     for back in range(n_lanes + 1):
         past = slot - back
         lane = past % n_lanes
-        if past < 0 and back < n_lanes or not going_on[lane]:
+        if (past < 0 and back < n_lanes) or not going_on[lane]:
             continue
         first = b + 1 if back == n_lanes else lane_ptr[lane]
         last = b if back == 0 else lane_ptr[lane + 1]

@@ -98,7 +98,7 @@ def turn(runs, reading, start, stop, step):
     begun, over : int32[...]
         Ascending; a block that is read in this step alone is in both.
     """
-    now, turn_step, run, begun, over = reading
+    now, turn_step, begun, over = reading.now, reading.turn_step, reading.begun, reading.over
     step32, n_begun, n_over = np.int32(step), 0, 0
     for first in range(start, stop, _BATCH):
         last = min(first + _BATCH, stop)
