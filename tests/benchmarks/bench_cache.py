@@ -42,9 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "accesses.oracleGeneral"
         records(trace).tofile(path)
-        print(
-            f"{trace.n_accesses:,} accesses, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, {trace.n_slots} slots; accesses a second"
-        )
+        print(f"{trace.n_accesses:,} accesses, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, {trace.n_slots} slots")
+        print("in accesses a second:")
         print(f"{'policy':8} {'blocks':>8} {'hits':>12} {'libcachesim':>12} {'kvopt':>12} {'ratio':>7}")
         for policy, name in _POLICIES.items():
             for share in _SHARES:
