@@ -1,4 +1,4 @@
-"""Every benchmark's table, on the terminal and in a file: ``python -m tests.benchmarks.run_all [--only NAME ...] [-o F]``.
+"""All tables, on the terminal and in a file: ``python -m tests.benchmarks.run_all [--only NAME ...] [-o F]``.
 
 Each ``bench_*.py`` runs in a process of its own, as it would by itself, with its own defaults. The file, by default
 ``docs/benchmarks.md``, says on which machine, with which versions and when, and is written after every benchmark.
@@ -36,7 +36,7 @@ def main() -> None:
         failed += [name] if code else []
         ended = f"\n(ended with exit status {code})" if code else ""
         parts.append(f"## {name}\n\n    python -m tests.benchmarks.{name}\n\n```\n{text.rstrip()}{ended}\n```\n")
-        write_whole(given.output, lambda path: path.write_text("\n".join(parts), encoding="utf-8"))
+        write_whole("--output", given.output, lambda path: path.write_text("\n".join(parts), encoding="utf-8"))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
