@@ -57,9 +57,12 @@ def main() -> None:
 
 
 def trace_of(accesses: int) -> kvopt.Trace:
-    """A drifting trace of about so many accesses in 8 lanes: about a sixth of a lane's blocks read in a step."""
+    """A drifting trace of about so many accesses in 8 lanes.
+
+    A step reads about a sixth of a lane's blocks, each for about 20 steps on end, as in the published traces.
+    """
     tokens = max(int((accesses / 8) ** 0.5), 16)
-    return drifting(2 * tokens, 2 * tokens, n_lanes=8, read_share=1 / 6, drift=0.1, seed=0)
+    return drifting(2 * tokens, 2 * tokens, n_lanes=8, read_share=1 / 6, drift=0.05, seed=0)
 
 
 def records(trace: kvopt.Trace) -> np.ndarray:

@@ -11,7 +11,6 @@ from numba import njit
 
 from kvopt.policies.kernels.reading import (
     GOING_ON,
-    IDLE,
     NEVER_STEP,
     Reading,
     Runs,
@@ -98,7 +97,7 @@ def _belady_misses_by_run(runs: Runs, reading: Reading, lane_ptr, n_steps, room)
                 continue
             while size and due[heap[0] % n_blocks] != heap[0]:
                 size = _pop(heap, size)
-            if size == 0 or heap[0] < (slot + n_lanes + 1) * n_blocks:
+            if size == 0 or heap[0] < min(slot + n_lanes + 1, n_steps * n_lanes) * n_blocks:
                 return -1
             due[heap[0] % n_blocks] = -1
             size = _pop(heap, size)
@@ -121,27 +120,58 @@ def _rest(reading, heap, size, due, b, lane, n_lanes, n_steps):
 
 @njit(cache=True, nogil=True)
 def _lru_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
-    n_lanes, hits, held = len(lane_ptr) - 1, 0, 0
-    used = np.full(len(runs.ptr) - 1, _OUTSIDE)  # Slot of a resident's last read.
-    count = np.zeros(n_steps * n_lanes, np.int32)  # Residents by that slot.
-    at = np.zeros(2, np.int64)  # The least such slot, and up to where its blocks are known to be gone.
+    """Hits, access by access: residents in a ring from the last used to the first."""
+    n_blocks, n_lanes, hits, held = len(runs.ptr) - 1, len(lane_ptr) - 1, 0, 0
+    older, newer = np.full(n_blocks + 1, _OUTSIDE), np.full(n_blocks + 1, _OUTSIDE)
+    older[n_blocks] = newer[n_blocks] = n_blocks  # Where the ring is closed.
+    listed, n_listed = np.empty(n_blocks, np.int32), np.zeros(n_lanes, np.int64)
+    accessed = np.empty(n_blocks, np.int32)
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
-        _, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
-        for b in range(lane_ptr[lane], lane_ptr[lane + 1]):
-            if reading.now[b] == IDLE:
-                continue
-            if used[b] != _OUTSIDE:
+        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
+        for b in _accessed(reading, lane, lane_ptr, begun, listed, n_listed, accessed):
+            if older[b] != _OUTSIDE:
                 hits += 1
-                count[used[b]] -= 1
+                older[newer[b]], newer[older[b]] = older[b], newer[b]
             elif held == room:
-                _evict_oldest(used, count, at, lane_ptr)
+                oldest = newer[n_blocks]
+                newer[n_blocks] = newer[oldest]
+                older[newer[oldest]] = n_blocks
+                older[oldest] = _OUTSIDE
             else:
                 held += 1
-            used[b] = slot
-            count[slot] += 1
+            older[b], newer[b] = older[n_blocks], n_blocks
+            newer[older[b]] = b
+            older[n_blocks] = b
         settle(reading, over)
     return hits
+
+
+@njit(cache=True, nogil=True)
+def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
+    """int32[...]: the blocks that a step reads, ascending: those that went on, and those that begin.
+
+    ``going_on`` holds those of each lane that were read before and still are, ``n_going_on`` how many; both are brought
+    up to date.
+    """
+    before = going_on[lane_ptr[lane] : lane_ptr[lane + 1]]
+    n, k = 0, 0
+    for b in begun:
+        while k < n_going_on[lane] and before[k] < b:
+            found[n] = before[k]
+            n, k = n + 1, k + 1
+        found[n] = b
+        n += 1
+    while k < n_going_on[lane]:
+        found[n] = before[k]
+        n, k = n + 1, k + 1
+    kept = 0
+    for b in found[:n]:
+        if reading.now[b] == GOING_ON:
+            before[kept] = b
+            kept += 1
+    n_going_on[lane] = kept
+    return found[:n]
 
 
 @njit(cache=True, nogil=True)
@@ -166,15 +196,15 @@ def _belady_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
     n_blocks, n_lanes, hits, held = len(runs.ptr) - 1, len(lane_ptr) - 1, 0, 0
     inside = np.zeros(n_blocks, np.uint8)
     going_on = np.zeros(n_lanes, np.int64)  # Residents in the midst of a run.
+    listed, n_listed = np.empty(n_blocks, np.int32), np.zeros(n_lanes, np.int64)
+    accessed = np.empty(n_blocks, np.int32)
     # Idle residents by their next access, the last first; entries of those that were read since, or left, are void.
     heap, size = np.empty(2 * min(room, n_blocks) + 1024, np.int64), 0
     due = np.full(n_blocks, np.int64(-1))  # An idle resident's entry; -1 in the midst of a run.
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
-        _, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
-        for b in range(lane_ptr[lane], lane_ptr[lane + 1]):
-            if reading.now[b] == IDLE:
-                continue
+        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
+        for b in _accessed(reading, lane, lane_ptr, begun, listed, n_listed, accessed):
             if inside[b]:
                 hits += 1
                 if due[b] < 0:
