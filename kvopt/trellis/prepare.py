@@ -176,19 +176,32 @@ class Trellis:
 
 
 def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
+    """Views where the lane's blocks follow one another, copies where they do not."""
     mine = np.flatnonzero(low.lane == lane)
-    counts = np.diff(low.run_ptr)[mine]
-    ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    runs = np.repeat(low.run_ptr[mine] - ptr[:-1], counts) + np.arange(ptr[-1])
+    if len(mine) and mine[-1] - mine[0] == len(mine) - 1:
+        blocks = slice(mine[0], mine[-1] + 1)
+        begin, end = low.run_ptr[blocks.start], low.run_ptr[blocks.stop]
+        ptr, runs = low.run_ptr[blocks.start : blocks.stop + 1] - begin, slice(begin, end)
+    else:
+        counts = np.diff(low.run_ptr)[mine]
+        ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        blocks, runs = mine, np.repeat(low.run_ptr[mine] - ptr[:-1], counts) + np.arange(ptr[-1])
     return LaneBlocks(
-        block=mine,
-        size_bytes=low.size_bytes[mine],
-        first_step=low.first_step[mine],
-        last_step=low.last_step[mine],
-        prefilled=low.prefilled[mine],
-        initial=low.initial[mine],
-        run_ptr=ptr,
-        run_start=low.run_start[runs],
-        run_stop=low.run_stop[runs],
+        block=_shown(mine),
+        size_bytes=_shown(low.size_bytes[blocks]),
+        first_step=_shown(low.first_step[blocks]),
+        last_step=_shown(low.last_step[blocks]),
+        prefilled=_shown(low.prefilled[blocks]),
+        initial=_shown(low.initial[blocks]),
+        run_ptr=_shown(ptr),
+        run_start=_shown(low.run_start[runs]),
+        run_stop=_shown(low.run_stop[runs]),
         room=most_entries(ptr),
     )
+
+
+def _shown(array: np.ndarray) -> np.ndarray:
+    """A read-only view: numba compiles anew for arrays that may be written, and some of these may not."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
