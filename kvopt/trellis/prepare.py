@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import special
@@ -15,6 +15,7 @@ from scipy import special
 from kvopt.lowering import Lowered
 from kvopt.trellis.ranges import most_entries
 
+T = TypeVar("T")
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
 
@@ -161,13 +162,13 @@ class Trellis:
             load += np.outer(low.swap_s_per_byte, either * prices.swap_share)
         return load, (by_state.sum(axis=0) @ low.occupancy).T
 
-    def for_each_lane(self, work: Callable[[int, LaneBlocks], object]) -> list:
-        """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes."""
+    def for_each_lane(self, work: Callable[[int, LaneBlocks], T]) -> Iterator[T]:
+        """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes, forgotten once taken."""
         jobs = list(enumerate(self.lanes))
         small = len(self.lowered.run_start) + self.lowered.n_slots < _WORTH_A_THREAD
         if self.threads == 1 or len(jobs) == 1 or small:
-            return [work(lane, blocks) for lane, blocks in jobs]
-        return list(self._pool.map(lambda job: work(*job), jobs))
+            return (work(lane, blocks) for lane, blocks in jobs)
+        return self._pool.map(lambda job: work(*job), jobs)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

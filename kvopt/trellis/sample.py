@@ -42,7 +42,7 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
         table = lane_tables(states, slots, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
         return _sample_lane(states, blocks, lane, low.n_lanes, table, slots, write, blocks.room, seed)
 
-    return Placement.from_intervals(low.n_blocks, *np.concatenate(trellis.for_each_lane(work)).T)
+    return Placement.from_intervals(low.n_blocks, *np.concatenate(list(trellis.for_each_lane(work))).T)
 
 
 @njit(cache=True, nogil=True, inline="always")
