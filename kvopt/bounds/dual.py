@@ -36,8 +36,8 @@ _SETTLED = 0.0025
 """A stage is over when a step gains less than this share of tau, relative to the value. Measured on 50k-100k columns: a
 tenth of it takes a third more evaluations, ten times as much leaves stages so far from their top that some never
 recover."""
-_MOST_STEPS = 100
-"""Steps a temperature at most."""
+_MOST_STEPS, _MOST_HOT_STEPS = 100, 20
+"""Steps a temperature at most, and before the guide's: what they find is only rough."""
 _FULLER = 4
 """Where a sample's prices prove what the last did, or less than the sample's own smooth dual, which is below its D,
 they suit the sample alone: the next one has so many times the blocks."""
@@ -214,7 +214,8 @@ class _Climb:
         """Ascend until the last few steps gained less than cooling would."""
         fell: list[float] = []
         descent = self.ascent.cool(tau, reached.now, lift=stage == 0)
-        while len(fell) < _MOST_STEPS and self.best.value < self.goal:
+        most = _MOST_HOT_STEPS if stage < _GUIDE_STAGE else _MOST_STEPS
+        while len(fell) < most and self.best.value < self.goal:
             fell.append(descent.step())
             if len(fell) >= 3 and sum(fell[-3:]) < 3 * _SETTLED * tau * abs(descent.value):
                 break

@@ -20,7 +20,7 @@ from kvopt.lowering import Lowered
 
 _LEAST_RUNS = 80_000
 """Samples have no fewer runs."""
-_LEAST_RUNS_PER_SLOT = 8.0
+_LEAST_RUNS_PER_SLOT = 4.0
 """Nor fewer than this by slot: what a slot's tables take is then most of the time, and less would save little."""
 _RUNS_PER_SLOT = 0.008
 """Over the temperature, what a sample must have: twice what is needed."""
