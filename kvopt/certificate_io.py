@@ -48,14 +48,33 @@ def save_certificate(
     KvoptError
         When the place is not writable.
     """
+    write_multipliers(arrays_of(certificate), path, about(instance), field)
+
+
+def arrays_of(certificate: Certificate) -> dict[str, np.ndarray]:
+    """The multipliers there are, by name."""
     arrays = {name: getattr(certificate, name) for name in (*_NEEDED, *_OPTIONAL)}
-    arrays = {name: array for name, array in arrays.items() if array is not None}
-    about = json.dumps({"fingerprint": fingerprint(instance), "instance": instance.summary()})
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def about(instance: Instance) -> dict[str, Any]:
+    """What says of which instance a file is. To make it reads the whole trace."""
+    return {"fingerprint": fingerprint(instance), "instance": instance.summary()}
+
+
+def write_multipliers(arrays: dict[str, np.ndarray], path: str | os.PathLike, of: dict[str, Any], field: str) -> None:
+    """Write arrays of multipliers, and what :func:`about` made and whatever else stands beside it, whole or not at all.
+
+    Raises
+    ------
+    KvoptError
+        When the place is not writable.
+    """
 
     def write(part: Path) -> None:
         # Given a name, numpy would put .npz after it.
         with part.open("wb") as file:
-            np.savez_compressed(file, **arrays, **{_ABOUT: np.array(about)})
+            np.savez_compressed(file, **arrays, **{_ABOUT: np.array(json.dumps(of))})
 
     write_whole(field, Path(path), write)
 
@@ -76,12 +95,26 @@ def load_certificate(path: str | os.PathLike, instance: Instance, *, field: str 
     KvoptError
         When the file is missing, is no certificate, or is one of another instance; the message says in what.
     """
+    arrays, _ = read_multipliers(path, instance, field)
+    return Certificate(**{name: arrays[name] for name in (*_NEEDED, *_OPTIONAL) if name in arrays})
+
+
+def read_multipliers(
+    path: str | os.PathLike, instance: Instance, field: str
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What :func:`write_multipliers` wrote: the arrays, and what stands beside them.
+
+    Raises
+    ------
+    KvoptError
+        As :func:`load_certificate`.
+    """
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in (*_NEEDED, *_OPTIONAL, _ABOUT) if name in file.files}
-        about = json.loads(str(found.pop(_ABOUT)))
-        theirs, mark = about["instance"], about["fingerprint"]
+            found = {name: file[name] for name in file.files}
+        of = json.loads(str(found.pop(_ABOUT)))
+        theirs, mark = of["instance"], of["fingerprint"]
     except OSError as error:
         raise KvoptError(field, f"cannot read {path} ({error.strerror or error})", _FIX) from None
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
@@ -93,7 +126,7 @@ def load_certificate(path: str | os.PathLike, instance: Instance, *, field: str 
         if array.dtype != np.float64:
             raise KvoptError(field, f"{name} in {path} has dtype {array.dtype}, not float64", _FIX)
     _check_same(instance, theirs, mark, field, path)
-    return Certificate(**found)
+    return found, of
 
 
 def _check_same(instance: Instance, theirs: Any, mark: str, field: str, path: Path) -> None:

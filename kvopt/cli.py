@@ -285,13 +285,19 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     type=Path,
     help="Write the multipliers that prove the bound (.npz), for `kvopt verify`.",
 )
-def bound(instance, method, time_limit, json_path, certificate_path) -> None:
+@click.option(
+    "--checkpoint", type=Path, help="Write the multipliers there now and then (.npz), and go on from it if it exists."
+)
+@click.option("--target", "target_s", type=AMOUNT, help="What a placement achieved, to report the gap to it.")
+@click.option("--gap", type=AMOUNT, help="Stop when the target is above the bound by no more than this share.")
+def bound(instance, method, time_limit, json_path, certificate_path, **ascent) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
-    _check_outputs(json_path, certificate_path=certificate_path)
+    _check_outputs(json_path, certificate_path=certificate_path, checkpoint=ascent["checkpoint"])
+    ascent = {name: value for name, value in ascent.items() if value is not None}
     _compile_kernels(instance)
     with display("bound") as show:
         found = kvopt.bound(
-            instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound")
+            instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound"), **ascent
         )
     lines = [*describe.header(instance), describe.bound_line(instance, found)]
     _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
@@ -560,6 +566,7 @@ def _check_outputs(
     plot_path: Path | None = None,
     placement_path: Path | None = None,
     certificate_path: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
     """Refuse what could not be written at the end, at the beginning."""
     if plot_path is not None and plot_path.suffix.lower() not in _PICTURES:
@@ -570,6 +577,7 @@ def _check_outputs(
         ("--plot", plot_path),
         ("--save-placement", placement_path),
         ("--save-certificate", certificate_path),
+        ("--checkpoint", checkpoint),
     ):
         if path is not None:
             output.check_writable(option, path)

@@ -149,12 +149,12 @@ def bound(
         In place of the instance's; see :mod:`kvopt.objective`.
     on_progress : callable, optional
     **options
-        Of :func:`kvopt.bounds.dual_bound`.
+        Of :func:`kvopt.bounds.dual_bound`: ``target_s`` and ``gap`` to stop by, ``checkpoint`` to go on from.
 
     Raises
     ------
     MethodError
-        For an unknown method, or a time limit that is not positive.
+        For an unknown method or option, or a time limit that is not positive.
     """
     from kvopt import bounds
 
@@ -163,6 +163,7 @@ def bound(
         instance = instance.with_objective(objective)
     check_accepts(instance, "bound")
     if method == "aggregate":
+        _checked(bounds.aggregate_bound, options)
         return bounds.aggregate_bound(instance)
     if method == "dual":
         return bounds.dual_bound(

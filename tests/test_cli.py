@@ -540,3 +540,20 @@ def test_certificates_that_prove_nothing_here_are_refused(trace_file, tmp_path):
     np.savez(proof, **{**arrays, "channel_price": arrays["channel_price"] * 2})
     assert_refused(run("verify", *common, proof), "CERT.npz")
     assert_refused(run("bound", *common, "--save-certificate", tmp_path), "--save-certificate")
+
+
+def test_a_bound_goes_on_from_its_checkpoint(trace_file, tmp_path):
+    kept, common = tmp_path / "kept.npz", (trace_file, "--hbm-bytes", "40k", "--json", "-", "--time-limit", "2")
+    values = []
+    for _ in range(2):
+        done = run("bound", *common, "--checkpoint", kept)
+        assert done.exit_code == 0, done.stderr
+        values.append(json.loads(done.stdout)["bound"]["value"])
+    assert values[1] >= values[0] * (1 - 1e-9)
+    assert run("verify", trace_file, kept, "--hbm-bytes", "40k").exit_code == 0
+    refused = run("bound", trace_file, "--hbm-bytes", "50k", "--checkpoint", kept)
+    assert_refused(refused, "checkpoint")
+    assert "its capacity_bytes is" in refused.stderr
+    assert_refused(run("bound", *common, "--checkpoint", tmp_path), "--checkpoint")
+    assert_refused(run("bound", *common, "--gap", "0.1"), "gap")
+    assert_refused(run("bound", *common, "--method", "aggregate", "--target", "1"), "option 'target_s'")

@@ -37,6 +37,8 @@ class Descent:
         Start, 0 or more.
     memory : int
         Pairs remembered.
+    admit : callable
+        (x, point before) -> None: changes x in place, before it is tried, where the function is not to be asked.
 
     Attributes
     ----------
@@ -45,8 +47,14 @@ class Descent:
         ``function``.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], tuple[float, np.ndarray]], x: np.ndarray, memory: int = 20):
-        self._function = function
+    def __init__(
+        self,
+        function: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        x: np.ndarray,
+        memory: int = 20,
+        admit: Callable[[np.ndarray, np.ndarray], None] = lambda x, before: None,
+    ):
+        self._function, self._admit = function, admit
         self._steps = np.zeros((memory, len(x)))
         self._changes = np.zeros((memory, len(x)))
         self._count = 0
@@ -70,6 +78,7 @@ class Descent:
         length = 1.0
         for _ in range(_TRIALS):
             x = np.maximum(self.x + length * direction, 0.0)
+            self._admit(x, self.x)
             promised = self.gradient @ (x - self.x)
             if promised >= 0.0:  # So much of it is cut off at 0 that it leads up; a shorter one does not.
                 length *= 0.25

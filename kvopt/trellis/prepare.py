@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import special
@@ -15,6 +15,7 @@ from scipy import special
 from kvopt.lowering import Lowered
 from kvopt.trellis.ranges import most_entries
 
+T = TypeVar("T")
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
 
@@ -161,13 +162,13 @@ class Trellis:
             load += np.outer(low.swap_s_per_byte, either * prices.swap_share)
         return load, (by_state.sum(axis=0) @ low.occupancy).T
 
-    def for_each_lane(self, work: Callable[[int, LaneBlocks], object]) -> list:
-        """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes."""
+    def for_each_lane(self, work: Callable[[int, LaneBlocks], T]) -> Iterator[T]:
+        """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes, forgotten once taken."""
         jobs = list(enumerate(self.lanes))
         small = len(self.lowered.run_start) + self.lowered.n_slots < _WORTH_A_THREAD
         if self.threads == 1 or len(jobs) == 1 or small:
-            return [work(lane, blocks) for lane, blocks in jobs]
-        return list(self._pool.map(lambda job: work(*job), jobs))
+            return (work(lane, blocks) for lane, blocks in jobs)
+        return self._pool.map(lambda job: work(*job), jobs)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -176,19 +177,32 @@ class Trellis:
 
 
 def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
+    """Views where the lane's blocks follow one another, copies where they do not."""
     mine = np.flatnonzero(low.lane == lane)
-    counts = np.diff(low.run_ptr)[mine]
-    ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    runs = np.repeat(low.run_ptr[mine] - ptr[:-1], counts) + np.arange(ptr[-1])
+    if len(mine) and mine[-1] - mine[0] == len(mine) - 1:
+        blocks = slice(mine[0], mine[-1] + 1)
+        begin, end = low.run_ptr[blocks.start], low.run_ptr[blocks.stop]
+        ptr, runs = low.run_ptr[blocks.start : blocks.stop + 1] - begin, slice(begin, end)
+    else:
+        counts = np.diff(low.run_ptr)[mine]
+        ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        blocks, runs = mine, np.repeat(low.run_ptr[mine] - ptr[:-1], counts) + np.arange(ptr[-1])
     return LaneBlocks(
-        block=mine,
-        size_bytes=low.size_bytes[mine],
-        first_step=low.first_step[mine],
-        last_step=low.last_step[mine],
-        prefilled=low.prefilled[mine],
-        initial=low.initial[mine],
-        run_ptr=ptr,
-        run_start=low.run_start[runs],
-        run_stop=low.run_stop[runs],
+        block=_shown(mine),
+        size_bytes=_shown(low.size_bytes[blocks]),
+        first_step=_shown(low.first_step[blocks]),
+        last_step=_shown(low.last_step[blocks]),
+        prefilled=_shown(low.prefilled[blocks]),
+        initial=_shown(low.initial[blocks]),
+        run_ptr=_shown(ptr),
+        run_start=_shown(low.run_start[runs]),
+        run_stop=_shown(low.run_stop[runs]),
         room=most_entries(ptr),
     )
+
+
+def _shown(array: np.ndarray) -> np.ndarray:
+    """A read-only view: numba compiles anew for arrays that may be written, and some of these may not."""
+    view = array.view()
+    view.setflags(write=False)
+    return view

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from kvopt.placement import Placement
+from kvopt.trellis.chains import idle_chains
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
@@ -36,13 +37,14 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
     """
     low, states = trellis.lowered, trellis.states
     slots = slot_matrices(prices.slot / tau_s_per_byte)
+    chains = idle_chains(states, slots, low.n_lanes)
     write = prices.write / tau_s_per_byte
 
     def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
-        table = lane_tables(states, slots, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
         return _sample_lane(states, blocks, lane, low.n_lanes, table, slots, write, blocks.room, seed)
 
-    return Placement.from_intervals(low.n_blocks, *np.concatenate(trellis.for_each_lane(work)).T)
+    return Placement.from_intervals(low.n_blocks, *np.concatenate(list(trellis.for_each_lane(work))).T)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -135,3 +135,21 @@ def product_back(states, p, q, flow, flow_p, flow_q, part):
             for x in range(n):
                 flow_p[n * y + x] += unit * part[x]
                 flow_q[n * x + z] += unit * part[x]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def divide(states, flow, p, i, di, q, j, dj, flow_p, flow_q, part):
+    """Spread the flow through the sum of the products of two rows over them (added in place)."""
+    if flow == 0.0:
+        return
+    total, _ = terms(states, p, i, di, q, j, dj, part)
+    for z in range(len(states)):
+        flow_p[i + di * z] += flow / total * part[z]
+        flow_q[j + dj * z] += flow / total * part[z]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def spread_stay(states, flow, to):
+    """Add the flow of those that stay in each state to the diagonal of a slot."""
+    for z in range(len(states)):
+        to[(len(states) + 1) * z] += flow[z]

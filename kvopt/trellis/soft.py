@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from kvopt.trellis.chains import idle_chains, no_flow, spread_chains
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
@@ -48,19 +49,24 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
     slots = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 
-    def work(lane: int, blocks: LaneBlocks):
-        table = lane_tables(states, slots, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        flows = _forward_backward(states, blocks, lane, low.n_lanes, table, write, blocks.room)
-        slot_bytes = np.zeros(prices.slot.shape)
-        spread(states, slots, lane, low.n_lanes, table, flows, slot_bytes)
-        return flows[0], slot_bytes, flows[4]
-
-    value = np.empty(low.n_blocks)
+    chains = idle_chains(states, slots, low.n_lanes)
     slot_bytes, write_bytes = np.zeros(prices.slot.shape), np.zeros(prices.write.shape)
-    for lane, found in enumerate(trellis.for_each_lane(work)):
-        value[trellis.lanes[lane].block] = found[0] * tau_s_per_byte
-        slot_bytes += found[1]
-        write_bytes[lane :: low.n_lanes] = found[2]
+    chain_bytes = no_flow(low.n_states, low.n_slots)
+
+    def work(lane: int, blocks: LaneBlocks):
+        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        flows = _forward_backward(states, blocks, lane, low.n_lanes, table, write, blocks.room)
+        lead = spread(states, slots, chains, lane, low.n_lanes, table, flows, slot_bytes, chain_bytes)
+        write_bytes[lane :: low.n_lanes] = flows[4]
+        return flows[0], lead
+
+    value, leads = np.empty(low.n_blocks), []
+    for lane, (found, lead) in enumerate(trellis.for_each_lane(work)):
+        value[trellis.lanes[lane].block] = found * tau_s_per_byte
+        leads.append(lead)
+    spread_chains(states, slots, low.n_lanes, chains, chain_bytes, slot_bytes)
+    for lane, lead in enumerate(leads):  # Afterwards and in order, so that sums do not depend on the threads.
+        slot_bytes[0, :lane] += lead
     return SoftMinimum(value, slot_bytes, write_bytes)
 
 

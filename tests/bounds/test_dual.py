@@ -9,7 +9,10 @@ import pytest
 
 import kvopt
 from kvopt.bounds import aggregate_bound, dual_bound, verify
-from kvopt.bounds.sample import thinned
+from kvopt.bounds.ascent import Ascent
+from kvopt.bounds.clock import Clock
+from kvopt.bounds.sample import thinned, thinning
+from kvopt.errors import KvoptError, MethodError
 from kvopt.exact import lp_bound
 from kvopt.lowering import lower
 from kvopt.result import Role, Termination
@@ -127,3 +130,90 @@ def test_a_sample_of_copies_is_the_whole_at_a_share(every):
         prices = trellis.prices(lam, mu)
         values.append(prices.constant + hard_minimum(trellis, prices).sum())
     assert values[1] == pytest.approx(values[0] * share, rel=1e-9)
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """Samples also of small instances."""
+    monkeypatch.setattr("kvopt.bounds.sample._LEAST_RUNS", 50)
+    monkeypatch.setattr("kvopt.bounds.sample._LEAST_RUNS_PER_SLOT", 1.0)
+    monkeypatch.setattr("kvopt.bounds.sample._RUNS_PER_SLOT", 0.02)
+
+
+def test_samples_grow_as_it_gets_colder(drifted, thin):
+    low = lower(drifted)
+    ladder = [thinning(low, tau) for tau in (0.1, 0.02, 0.005, 0.0001)]
+    assert ladder[0] > 1
+    assert ladder == sorted(ladder, reverse=True)
+    assert ladder[-1] == 1
+
+
+def test_a_bound_by_way_of_samples_holds(drifted, thin):
+    events = []
+    bound = dual_bound(drifted, on_progress=events.append)
+    assert any("1 block in" in event.detail for event in events)
+    relaxed = lp_bound(drifted).value_s
+    assert relaxed * (1 - 2e-3) <= bound.value_s <= relaxed * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_weak_duality_by_way_of_samples(seed, thin):
+    instance = tiny_instance(np.random.default_rng(3000 + seed))
+    assert dual_bound(instance).value_s <= brute_force(instance)[0] * (1 + 1e-12)
+
+
+def test_goes_on_from_a_checkpoint(drifted, tmp_path):
+    path = tmp_path / "kept.npz"
+
+    def interrupt(event):
+        if event.detail.startswith("tau 0.0031"):
+            raise KeyboardInterrupt
+
+    first = dual_bound(drifted, checkpoint=path, on_progress=interrupt)
+    assert first.termination is Termination.INTERRUPTED
+    assert verify(drifted, kvopt.Certificate.load(path, drifted)) == first.value_s
+    events = []
+    again = dual_bound(drifted, checkpoint=path, on_progress=events.append)
+    assert events[0].detail.startswith("tau 0.0031")
+    assert again.value_s >= first.value_s
+    assert again.value_s == pytest.approx(dual_bound(drifted).value_s, rel=1e-4)
+
+
+def test_a_checkpoint_of_another_instance_is_refused(drifted, tmp_path):
+    path = tmp_path / "kept.npz"
+    dual_bound(drifted, checkpoint=path, time_limit_s=0.1)
+    with pytest.raises(KvoptError, match=r"checkpoint: .*another instance: its capacity_bytes"):
+        dual_bound(drifted.with_hbm_bytes(2 * drifted.capacity_bytes[0]), checkpoint=path)
+    first = dual_bound(drifted, time_limit_s=0.1)
+    first.certificate.save(path, drifted)
+    with pytest.raises(KvoptError, match="is a certificate, no checkpoint"):
+        dual_bound(drifted, checkpoint=path)
+
+
+def test_a_gap_to_the_target_ends_it(drifted):
+    best = dual_bound(drifted)
+    found = dual_bound(drifted, target_s=best.value_s, gap=0.05)
+    assert found.termination is Termination.FINISHED
+    assert best.value_s / 1.05 <= found.value_s <= best.value_s * (1 + 1e-9)
+    assert len(found.history) < len(best.history)
+    for options in ({"gap": 0.05}, {"gap": -0.1, "target_s": 1.0}, {"gap": np.nan, "target_s": 1.0}):
+        with pytest.raises(MethodError, match="gap"):
+            dual_bound(drifted, **options)
+
+
+def test_a_slot_never_loses_all_its_prices(drifted):
+    """Where a step leads to 0 on every channel, lambda would be 0 / 0 and its slope infinite."""
+    low = lower(drifted)
+    ascent = Ascent(low, Trellis(low), 1.0, Clock(low, 0.0, np.inf))
+    rng = np.random.default_rng(0)
+    before = rng.random(ascent.n_prices + ascent.n_rents) + 0.1
+    x = before * (rng.random(len(before)) < 0.5) * 10.0 ** rng.integers(-9, 1, len(before))
+    tried = x.copy()
+    ascent.admit(tried, before)
+    nu, old, was = (v[: ascent.n_prices].reshape(low.n_channels, low.n_slots) for v in (tried, x, before))
+    assert (nu.sum(axis=0) >= 0.1 - 1e-12).all()
+    assert (tried[ascent.n_prices :] == x[ascent.n_prices :]).all()
+    gone = old.sum(axis=0) < 0.01
+    assert gone.any()
+    assert (nu[:, gone] == was[:, gone]).all()
+    assert nu[:, ~gone] / nu[:, ~gone].sum(axis=0) == pytest.approx(old[:, ~gone] / old[:, ~gone].sum(axis=0))
