@@ -1,0 +1,245 @@
+"""A stretch of time as the annealer of large instances sees it: all blocks' paths in it, and what a lane step costs.
+
+Between two slots of its own lane nothing reads a block. So its path is told by its states in those *own slots* and,
+where two in a row differ, by the slot in which it changes; the slots from one own slot up to the next are a *lane
+step*. A window takes the paths of all blocks over some hundred steps apart from the rest of the trace. The states in
+its first and last own slots stay as they are, so that windows share no slot: they can be worked on side by side, with
+the same result in whatever order.
+
+What it costs to go from state y to z in a lane step is a sum, or a minimum, over the L slots in which the change may
+happen. It is tabulated for every lane of every step from prefixes and suffixes of the steps, which takes time in
+proportion to the slots. Tables are exact when they are made, and made anew every so many blocks where there are
+several lanes. What other blocks did since then is seen in the slots that read a block, which are always priced
+exactly, but not in the others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from kvopt.anneal.state import slot_time, slot_time_with
+
+MOST_COST = 300.0
+"""Costs of one slot count at most this many temperatures, so that a double holds the weight of a lane step."""
+_LEAST_RENT = 1e-250
+"""Rents are divided by."""
+NEVER = 1e30
+"""Cost of what must not be."""
+
+
+class Window(NamedTuple):
+    """Paths of b blocks over W steps of L lanes, and the slots' loads (S states, C channels, K tiers that may be full).
+
+    Loads and occupancy are the chain's own arrays, cut to the window, and modified in place.
+    """
+
+    load: np.ndarray
+    """float64[W * L, C]: seconds each channel is busy."""
+    either: np.ndarray
+    """float64[W * L]: bytes of reads that may be swapped; empty where there are none."""
+    held: np.ndarray
+    """float64[K, W * L]: bytes in each tier that may be full."""
+    charge: np.ndarray
+    """float64[W * L, S]: what a byte is charged for being in each state, 0 or more."""
+    first_step: int
+    block: np.ndarray
+    """int64[b]"""
+    z: np.ndarray
+    """uint8[b, W + 1]: states in own slots; the last column is the own slot after the window."""
+    when: np.ndarray
+    """uint16[b, W]: how many slots after the own one the change to the next own slot's state happens."""
+    begin: np.ndarray
+    """int32[b]: first of the window's own slots in which the block exists."""
+    end: np.ndarray
+    """int32[b]: one past the last."""
+    loose_begin: np.ndarray
+    """bool[b]: whether its state in the first may be chosen: it is written there, or is there since slot 0."""
+    loose_end: np.ndarray
+    """bool[b]: whether its state in the last may be."""
+    first_run: np.ndarray
+    """int64[b]: first run that is not over before the window."""
+
+
+class Tables(NamedTuple):
+    """What lane steps cost a block of each of Q sizes: weights at a temperature, costs at none."""
+
+    rent: np.ndarray
+    """float64[Q, W, L + 1, S]: of staying in a state in the slots of a step before the given lane's."""
+    before: np.ndarray
+    """float64[Q, W, L + 1, S * S]: of a change in those slots, charges counted from the step's first slot on."""
+    after: np.ndarray
+    """float64[Q, W, L + 1, S * S]: of a change in the slots from the given lane's on."""
+    step: np.ndarray
+    """float64[Q, L, W, S * S]: of a lane step from own slot to own slot, idle throughout."""
+    rest: np.ndarray
+    """float64[Q, L, W, S * S]: of the same without the own slot."""
+    full: np.ndarray
+    """int32[Q + 1, K, W, L + 1]: in how many slots of a step, up to a lane's, a tier has no room for a block of each
+    size; in the last row, in how many it holds too much as it is. Always up to date."""
+    dirty: np.ndarray
+    """bool[W]: steps whose loads have changed since."""
+
+
+def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
+    """Room for tables, all of it dirty; ``class_size`` float64[Q] are the sizes they are for."""
+    n_classes, n_lanes, n_states = len(class_size), problem.n_lanes, len(problem.states)
+    n_steps = window.z.shape[1] - 1
+    pairs = n_states * n_states
+    full = np.empty((n_classes + 1, len(window.held), n_steps, n_lanes + 1), np.int32)
+    for n in range(n_steps):
+        count_full(window.held, problem.capacity, class_size, full, n_lanes, n)
+    return Tables(
+        rent=np.empty((n_classes, n_steps, n_lanes + 1, n_states)),
+        before=np.empty((n_classes, n_steps, n_lanes + 1, pairs)),
+        after=np.empty((n_classes, n_steps, n_lanes + 1, pairs)),
+        step=np.empty((n_classes, n_lanes, n_steps, pairs)),
+        rest=np.empty((n_classes, n_lanes, n_steps, pairs)),
+        full=full,
+        dirty=np.ones(n_steps, bool),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def weight_of(cost, temperature):
+    """Boltzmann weight of a cost, kept away from underflow and overflow; at temperature 0 the cost itself."""
+    if temperature == 0.0:
+        return cost
+    return math.exp(-max(min(cost / temperature, MOST_COST), -MOST_COST))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def times(a, b, temperature):
+    """What two things in a row weigh, or cost."""
+    return a * b if temperature > 0.0 else a + b
+
+
+@njit(cache=True, nogil=True, inline="always")
+def over(a, b, temperature):
+    """What is left of a without b."""
+    return a / b if temperature > 0.0 else a - b
+
+
+@njit(cache=True, nogil=True, inline="always")
+def plus(a, b, temperature):
+    """What either of two things weighs, or costs at least."""
+    return a + b if temperature > 0.0 else min(a, b)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def nothing(temperature):
+    """What cannot be weighs, or costs."""
+    return 0.0 if temperature > 0.0 else NEVER
+
+
+@njit(cache=True, nogil=True)
+def refresh(problem, window, class_size, temperature, tables):
+    """Bring the tables up to date where loads have changed."""
+    n_steps, n_lanes = tables.dirty.shape[0], problem.n_lanes
+    extra = np.empty(window.load.shape[1])
+    for q in range(class_size.shape[0]):
+        for n in range(n_steps):
+            if tables.dirty[n]:
+                _sum_step(problem, window, class_size[q], n, temperature, extra, tables, q)
+        for n in range(n_steps - 1):
+            if tables.dirty[n] or (n_lanes > 1 and tables.dirty[n + 1]):
+                for lane in range(n_lanes):
+                    _lane_step(problem.states, tables, q, lane, n, lane, temperature, tables.step[q, lane, n])
+                    _lane_step(problem.states, tables, q, lane, n, lane + 1, temperature, tables.rest[q, lane, n])
+    tables.dirty[:] = False
+
+
+@njit(cache=True, nogil=True)
+def _sum_step(problem, window, size, n, temperature, extra, tables, q):
+    """Rents, prefixes and suffixes of one step."""
+    n_states, n_lanes = len(problem.states), problem.n_lanes
+    rent, before, after = tables.rent[q, n], tables.before[q, n], tables.after[q, n]
+    for z in range(n_states):
+        rent[0, z] = weight_of(0.0, temperature)
+    for lane in range(n_lanes):
+        t = n * n_lanes + lane
+        for z in range(n_states):
+            staying = times(rent[lane, z], weight_of(window.charge[t, z] * size, temperature), temperature)
+            rent[lane + 1, z] = max(staying, _LEAST_RENT) if temperature > 0.0 else staying
+    for y in range(n_states):
+        for z in range(n_states):
+            before[0, n_states * y + z] = nothing(temperature)
+            after[n_lanes, n_states * y + z] = nothing(temperature)
+    for lane in range(n_lanes - 1, -1, -1):
+        t = n * n_lanes + lane
+        now = slot_time(window.load, window.either, problem.swap, t)
+        for y in range(n_states):
+            for z in range(n_states):
+                p = n_states * y + z
+                if y == z:
+                    continue
+                cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
+                change = times(weight_of(cost, temperature), rent[lane + 1, y], temperature)
+                change = over(change, rent[lane + 1, z], temperature)
+                # Until the prefixes are summed up, row lane + 1 holds the slot's own.
+                before[lane + 1, p] = change
+                after[lane, p] = plus(after[lane + 1, p], change, temperature)
+    for lane in range(n_lanes):
+        for y in range(n_states):
+            for z in range(n_states):
+                p = n_states * y + z
+                if y != z:
+                    before[lane + 1, p] = plus(before[lane + 1, p], before[lane, p], temperature)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def idle_cost(problem, load, either, t, size, y, z, extra, now):
+    """Exact cost in slot t of an idle block's change of state, ``now`` being what the slot takes without it."""
+    for c in range(extra.shape[0]):
+        extra[c] = problem.op[0, y, z, c]
+    longer = slot_time_with(load, either, problem.swap, t, size, extra, False) - now
+    return problem.second * longer + size * problem.op_price[0, y, z]
+
+
+@njit(cache=True, nogil=True)
+def _lane_step(states, tables, q, lane, n, first, temperature, out):
+    """Fill ``out`` for the slots from lane ``first`` of step n up to the slot before ``lane`` of step n + 1."""
+    n_states, n_lanes = len(states), tables.rent.shape[2] - 1
+    rent, after = tables.rent[q, n], tables.after[q, n]
+    next_rent, before = tables.rent[q, n + 1], tables.before[q, n + 1]
+    for z in range(n_states):
+        stay = over(rent[n_lanes, z], rent[first, z], temperature)
+        out[(n_states + 1) * z] = times(stay, next_rent[lane, z], temperature)
+    for y in range(n_states):
+        for z in range(n_states):
+            if y == z:
+                continue
+            p = n_states * y + z
+            early = times(after[first, p], rent[n_lanes, z], temperature)
+            late = times(rent[n_lanes, y], before[lane, p], temperature)
+            change = over(plus(early, late, temperature), rent[first, y], temperature)
+            out[p] = times(change, next_rent[lane, z], temperature)
+
+
+@njit(cache=True, nogil=True)
+def count_full(held, capacity, class_size, full, n_lanes, n):
+    """Recount the slots of a step in which tiers have no room.
+
+    Parameters
+    ----------
+    full : int32[Q + 1, K, W, L + 1]
+        Entry l: in how many slots of the step before lane l's.
+    """
+    n_classes = class_size.shape[0]
+    for q in range(n_classes + 1):
+        size = class_size[q] if q < n_classes else 0.0
+        for k in range(held.shape[0]):
+            count = 0
+            for lane in range(n_lanes):
+                full[q, k, n, lane] = count
+                count += held[k, n * n_lanes + lane] + size > capacity[k]
+            full[q, k, n, n_lanes] = count
+
+
+@njit(cache=True, nogil=True, inline="always")
+def lacks_room(full, q, k, n, lane, n_lanes):
+    """Whether a tier has no room in some slot after lane's own one in step n and before that in step n + 1."""
+    return full[q, k, n, n_lanes] > full[q, k, n, lane + 1] or full[q, k, n + 1, lane] > 0
