@@ -11,7 +11,7 @@ import numpy as np
 from kvopt.anneal.moves import above_least, shuffle
 from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, scatter, total_cost
 from kvopt.anneal.state import Problem
-from kvopt.anneal.window import Window, make_tables
+from kvopt.anneal.window import Window, make_tables, mode_of
 from kvopt.anneal.window_moves import make_scratch, sweep
 from kvopt.lowering import Lowered
 from kvopt.trellis.rng import stream
@@ -104,7 +104,7 @@ class LargeState:
                     break
                 tables.dirty[:] = True
                 more, _ = sweep(
-                    problem, window, self.class_size, self.class_of, part, temperature, tables, every, scratch, rng
+                    problem, window, self.class_size, self.class_of, part, mode_of(temperature), tables, every, scratch, rng
                 )
                 changed += more
         piece = scatter(

@@ -24,7 +24,7 @@ from numba import njit
 from kvopt.anneal.state import slot_time, slot_time_with
 
 MOST_COST = 300.0
-"""Costs of one slot count at most this many temperatures, so that a double holds the weight of a lane step."""
+"""Costs of one slot count at most this many modes, so that a double holds the weight of a lane step."""
 _LEAST_RENT = 1e-250
 """Rents are divided by."""
 NEVER = 1e30
@@ -103,71 +103,87 @@ def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
     )
 
 
+SOFT, HARD = 1, 2
+"""Lengths of the tuples that say how ways are counted: ``(temperature,)`` by weights, ``(0.0, 0.0)`` by least costs. The
+length is part of the type, so kernels are compiled for each."""
+
+
+def mode_of(temperature: float) -> tuple[float, ...]:
+    """The tuple for a temperature; 0 is for least costs."""
+    return (temperature,) if temperature > 0.0 else (0.0, 0.0)
+
+
 @njit(cache=True, nogil=True, inline="always")
-def weight_of(cost, temperature):
-    """Boltzmann weight of a cost, kept away from underflow and overflow; at temperature 0 the cost itself."""
-    if temperature == 0.0:
+def weight_of(cost, mode):
+    """Boltzmann weight of a cost, kept away from underflow and overflow; or the cost itself."""
+    if len(mode) == HARD:
         return cost
-    return math.exp(-max(min(cost / temperature, MOST_COST), -MOST_COST))
+    return math.exp(-max(min(cost / mode[0], MOST_COST), -MOST_COST))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def times(a, b, temperature):
+def times(a, b, mode):
     """What two things in a row weigh, or cost."""
-    return a * b if temperature > 0.0 else a + b
+    return a * b if len(mode) == SOFT else a + b
 
 
 @njit(cache=True, nogil=True, inline="always")
-def over(a, b, temperature):
+def over(a, b, mode):
     """What is left of a without b."""
-    return a / b if temperature > 0.0 else a - b
+    return a / b if len(mode) == SOFT else a - b
 
 
 @njit(cache=True, nogil=True, inline="always")
-def plus(a, b, temperature):
+def plus(a, b, mode):
     """What either of two things weighs, or costs at least."""
-    return a + b if temperature > 0.0 else min(a, b)
+    return a + b if len(mode) == SOFT else min(a, b)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def nothing(temperature):
+def nothing(mode):
     """What cannot be weighs, or costs."""
-    return 0.0 if temperature > 0.0 else NEVER
+    return 0.0 if len(mode) == SOFT else NEVER
+
+
+@njit(cache=True, nogil=True, inline="always")
+def free(mode):
+    """What costs nothing weighs, or costs."""
+    return 1.0 if len(mode) == SOFT else 0.0
 
 
 @njit(cache=True, nogil=True)
-def refresh(problem, window, class_size, temperature, tables):
+def refresh(problem, window, class_size, mode, tables):
     """Bring the tables up to date where loads have changed."""
     n_steps, n_lanes = tables.dirty.shape[0], problem.n_lanes
     extra = np.empty(window.load.shape[1])
     for q in range(class_size.shape[0]):
         for n in range(n_steps):
             if tables.dirty[n]:
-                _sum_step(problem, window, class_size[q], n, temperature, extra, tables, q)
+                _sum_step(problem, window, class_size[q], n, mode, extra, tables, q)
         for n in range(n_steps - 1):
             if tables.dirty[n] or (n_lanes > 1 and tables.dirty[n + 1]):
                 for lane in range(n_lanes):
-                    _lane_step(problem.states, tables, q, lane, n, lane, temperature, tables.step[q, lane, n])
-                    _lane_step(problem.states, tables, q, lane, n, lane + 1, temperature, tables.rest[q, lane, n])
+                    _lane_step(problem.states, tables, q, lane, n, lane, mode, tables.step[q, lane, n])
+                    _lane_step(problem.states, tables, q, lane, n, lane + 1, mode, tables.rest[q, lane, n])
     tables.dirty[:] = False
 
 
 @njit(cache=True, nogil=True)
-def _sum_step(problem, window, size, n, temperature, extra, tables, q):
+def _sum_step(problem, window, size, n, mode, extra, tables, q):
     """Rents, prefixes and suffixes of one step."""
     n_states, n_lanes = len(problem.states), problem.n_lanes
     rent, before, after = tables.rent[q, n], tables.before[q, n], tables.after[q, n]
     for z in range(n_states):
-        rent[0, z] = weight_of(0.0, temperature)
+        rent[0, z] = free(mode)
     for lane in range(n_lanes):
         t = n * n_lanes + lane
         for z in range(n_states):
-            staying = times(rent[lane, z], weight_of(window.charge[t, z] * size, temperature), temperature)
-            rent[lane + 1, z] = max(staying, _LEAST_RENT) if temperature > 0.0 else staying
+            staying = times(rent[lane, z], weight_of(window.charge[t, z] * size, mode), mode)
+            rent[lane + 1, z] = max(staying, _LEAST_RENT) if len(mode) == SOFT else staying
     for y in range(n_states):
         for z in range(n_states):
-            before[0, n_states * y + z] = nothing(temperature)
-            after[n_lanes, n_states * y + z] = nothing(temperature)
+            before[0, n_states * y + z] = nothing(mode)
+            after[n_lanes, n_states * y + z] = nothing(mode)
     for lane in range(n_lanes - 1, -1, -1):
         t = n * n_lanes + lane
         now = slot_time(window.load, window.either, problem.swap, t)
@@ -177,17 +193,17 @@ def _sum_step(problem, window, size, n, temperature, extra, tables, q):
                 if y == z:
                     continue
                 cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
-                change = times(weight_of(cost, temperature), rent[lane + 1, y], temperature)
-                change = over(change, rent[lane + 1, z], temperature)
+                change = times(weight_of(cost, mode), rent[lane + 1, y], mode)
+                change = over(change, rent[lane + 1, z], mode)
                 # Until the prefixes are summed up, row lane + 1 holds the slot's own.
                 before[lane + 1, p] = change
-                after[lane, p] = plus(after[lane + 1, p], change, temperature)
+                after[lane, p] = plus(after[lane + 1, p], change, mode)
     for lane in range(n_lanes):
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if y != z:
-                    before[lane + 1, p] = plus(before[lane + 1, p], before[lane, p], temperature)
+                    before[lane + 1, p] = plus(before[lane + 1, p], before[lane, p], mode)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -200,23 +216,23 @@ def idle_cost(problem, load, either, t, size, y, z, extra, now):
 
 
 @njit(cache=True, nogil=True)
-def _lane_step(states, tables, q, lane, n, first, temperature, out):
+def _lane_step(states, tables, q, lane, n, first, mode, out):
     """Fill ``out`` for the slots from lane ``first`` of step n up to the slot before ``lane`` of step n + 1."""
     n_states, n_lanes = len(states), tables.rent.shape[2] - 1
     rent, after = tables.rent[q, n], tables.after[q, n]
     next_rent, before = tables.rent[q, n + 1], tables.before[q, n + 1]
     for z in range(n_states):
-        stay = over(rent[n_lanes, z], rent[first, z], temperature)
-        out[(n_states + 1) * z] = times(stay, next_rent[lane, z], temperature)
+        stay = over(rent[n_lanes, z], rent[first, z], mode)
+        out[(n_states + 1) * z] = times(stay, next_rent[lane, z], mode)
     for y in range(n_states):
         for z in range(n_states):
             if y == z:
                 continue
             p = n_states * y + z
-            early = times(after[first, p], rent[n_lanes, z], temperature)
-            late = times(rent[n_lanes, y], before[lane, p], temperature)
-            change = over(plus(early, late, temperature), rent[first, y], temperature)
-            out[p] = times(change, next_rent[lane, z], temperature)
+            early = times(after[first, p], rent[n_lanes, z], mode)
+            late = times(rent[n_lanes, y], before[lane, p], mode)
+            change = over(plus(early, late, mode), rent[first, y], mode)
+            out[p] = times(change, next_rent[lane, z], mode)
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ from numba import njit
 
 from kvopt.anneal.moves import _tables
 from kvopt.anneal.state import slot_time, slot_time_with
-from kvopt.anneal.window import NEVER, count_full, idle_cost, lacks_room, nothing, plus, refresh, times, weight_of
+from kvopt.anneal.window import HARD, NEVER, SOFT, count_full, free, idle_cost, lacks_room, nothing, plus, refresh, times, weight_of
 from kvopt.trellis.rng import uniform
 
 _SURE = 1e-14
@@ -37,7 +37,7 @@ class Scratch(NamedTuple):
     change: np.ndarray
     """float64[S, S]"""
     rest: np.ndarray
-    """float64[S * S]"""
+    """float64[S * S]: of a lane step, without its own slot if that is priced by itself."""
     slots: np.ndarray
     """float64[L]: of a change in each slot of a lane step."""
     extra: np.ndarray
@@ -76,36 +76,34 @@ def make_scratch(problem, n_steps: int) -> Scratch:
 
 
 @njit(cache=True, nogil=True)
-def sweep(problem, window, class_size, class_of, order, temperature, tables, every, scratch, rng):
+def sweep(problem, window, class_size, class_of, order, mode, tables, every, scratch, rng):
     """Give every block in ``order`` a new path; returns how many changed, and what that changes the objective by.
 
     Parameters
     ----------
     order : int64[m]
         Rows of the window.
-    temperature : float
-        0 for best paths, which are taken only where they lower the objective.
+    mode : tuple of float
+        As :func:`kvopt.anneal.window.mode_of` makes it. Best paths are taken only where they lower the objective.
     every : int
         Blocks between two looks at the tables.
     """
     changed, gained = 0, 0.0
     for count in range(order.shape[0]):
         if count % every == 0:
-            refresh(problem, window, class_size, temperature, tables)
+            refresh(problem, window, class_size, mode, tables)
         j = order[count]
         if window.end[j] - window.begin[j] < 2 and not window.loose_begin[j]:
             continue
         mark(problem, window, j, scratch.kind)
         q = class_of[window.block[j]]
-        if not _forward(problem, window, j, q, temperature, tables, scratch):
+        if not _forward(problem, window, j, q, mode, tables, scratch):
             continue
-        if not _backward(problem, window, j, temperature, scratch, rng):
-            continue
-        if _same(window, j, scratch):
+        if _backward(problem, window, j, mode, scratch, rng) <= 0:
             continue
         overfull = _overfull(window, j, tables.full)
         delta = carry_out(problem, window, j, scratch, tables, class_size)
-        if temperature == 0.0 and delta >= 0.0 and not overfull:
+        if len(mode) == HARD and delta >= 0.0 and not overfull:
             carry_out(problem, window, j, scratch, tables, class_size)  # The scratch has kept the old path: this undoes it.
             continue
         changed += 1
@@ -161,8 +159,7 @@ def _fits(problem, window, j, t, state, old, size):
 
 @njit(cache=True, nogil=True)
 def _price_slots(problem, window, j, n, y, z, first, size, scratch):
-    """Exact cost of a change from y to z in each slot of lane step n from offset ``first`` on; y and z may be equal,
-    then of staying, in the first entry."""
+    """Exact cost of a change from y to z in each slot of lane step n from offset ``first`` on, in ``scratch.slots``."""
     n_lanes = problem.n_lanes
     lane = problem.lane[window.block[j]]
     own = n * n_lanes + lane
@@ -178,9 +175,6 @@ def _price_slots(problem, window, j, n, y, z, first, size, scratch):
             bad_z = o
     for o in range(first, n_lanes):
         charged += window.charge[own + o, z] * size
-    if y == z:
-        out[first if first < n_lanes else 0] = charged if bad_y == n_lanes else NEVER
-        return
     load = scratch.load
     for o in range(first, n_lanes):
         t = own + o
@@ -199,25 +193,7 @@ def _price_slots(problem, window, j, n, y, z, first, size, scratch):
 
 
 @njit(cache=True, nogil=True)
-def _weigh_slots(problem, window, j, n, first, size, temperature, scratch, out):
-    """Fill a lane step's matrix slot by slot, from offset ``first`` on."""
-    n_states, n_lanes = len(problem.states), problem.n_lanes
-    for y in range(n_states):
-        for z in range(n_states):
-            _price_slots(problem, window, j, n, y, z, first, size, scratch)
-            if y == z:
-                cost = scratch.slots[first if first < n_lanes else 0]
-                out[n_states * y + z] = nothing(temperature) if cost >= NEVER else weight_of(cost, temperature)
-                continue
-            total = nothing(temperature)
-            for o in range(first, n_lanes):
-                if scratch.slots[o] < NEVER:
-                    total = plus(total, weight_of(scratch.slots[o], temperature), temperature)
-            out[n_states * y + z] = total
-
-
-@njit(cache=True, nogil=True)
-def _forward(problem, window, j, q, temperature, tables, scratch):
+def _forward(problem, window, j, q, mode, tables, scratch):
     """Weights, or least costs, of all ways to each state in each own slot; False where there is none."""
     states, n_lanes = problem.states, problem.n_lanes
     n_states, n_classes = len(states), tables.full.shape[0] - 1
@@ -257,8 +233,8 @@ def _forward(problem, window, j, q, temperature, tables, scratch):
         scratch.either,
         scratch.extra,
     )
-    nil, every = nothing(temperature), (1 << n_states) - 1
-    _enter(problem, window, j, size, temperature, scratch)
+    nil, every = nothing(mode), (1 << n_states) - 1
+    _enter(problem, window, j, size, mode, scratch)
     was_closed = 0  # States that cannot be held throughout the lane step before.
     for n in range(begin, last + 1):
         t = n * n_lanes + lane
@@ -291,7 +267,7 @@ def _forward(problem, window, j, q, temperature, tables, scratch):
                         cost += size * (op_price[read, y, z] + (write_price[y] if born else 0.0))
                     change[y, z] = cost
         if n == last:
-            _leave(problem, window, j, n, size, temperature, own, scratch)
+            _leave(problem, window, j, n, size, mode, own, scratch)
             break
         closed = 0
         for k in range(held.shape[0]):
@@ -317,7 +293,33 @@ def _forward(problem, window, j, q, temperature, tables, scratch):
             special = coming != 0 or going != 0
         was_closed = closed
         if special:
-            _weigh_slots(problem, window, j, n, 1 if own else 0, size, temperature, scratch, rest)
+            # Slot by slot: with what changes in the ones so far, and then staying.
+            for y in range(n_states):
+                for z in range(n_states):
+                    rest[n_states * y + z] = free(mode) if y == z else nil
+            for o in range(1 if own else 0, n_lanes):
+                s = t + o
+                here_old = y_old if o <= old_when[n] else z_old
+                moves = y_old != z_old and o == old_when[n]
+                shut = 0 if o == 0 else _shut(held, capacity, inside, s, here_old, size)
+                for c in range(load.shape[1]):
+                    base_load[0, c] = load[s, c] - (size * op[0, y_old, z_old, c] if moves else 0.0)
+                if balanced:
+                    base_either[0] = either[s]
+                now = slot_time(base_load, base_either, swap, 0)
+                for z in range(n_states):
+                    stay = nil if shut >> z & 1 else weight_of(charge[s, z] * size, mode)
+                    for y in range(n_states):
+                        rest[n_states * y + z] = times(rest[n_states * y + z], stay, mode)
+                for y in range(n_states):
+                    for z in range(n_states):
+                        if y != z and not shut >> y & 1:
+                            for c in range(load.shape[1]):
+                                extra[c] = op[0, y, z, c]
+                            longer = slot_time_with(base_load, base_either, swap, 0, size, extra, False) - now
+                            cost = second * longer + size * op_price[0, y, z]
+                            goes = times(rest[(n_states + 1) * y], weight_of(cost, mode), mode)
+                            rest[n_states * y + z] = plus(rest[n_states * y + z], goes, mode)
             closed = 0
         elif own:
             for p in range(n_states * n_states):
@@ -332,27 +334,27 @@ def _forward(problem, window, j, q, temperature, tables, scratch):
                         rest[n_states * y + z] = nil
         largest = nil
         for y in range(n_states):
-            stays = weight_of(change[y, y], temperature) if own else 1.0
+            stays = weight_of(change[y, y], mode) if own else free(mode)
             for z in range(n_states):
                 p = n_states * y + z
                 if not own:
                     way[n, p] = rest[p]
                 elif y == z:
                     own_way[n, p] = nil
-                    way[n, p] = times(stays, rest[p], temperature)
+                    way[n, p] = times(stays, rest[p], mode)
                 else:
-                    goes = weight_of(change[y, z], temperature)
-                    own_way[n, p] = times(goes, rest[(n_states + 1) * z], temperature)
-                    way[n, p] = plus(own_way[n, p], times(stays, rest[p], temperature), temperature)
+                    goes = weight_of(change[y, z], mode)
+                    own_way[n, p] = times(goes, rest[(n_states + 1) * z], mode)
+                    way[n, p] = plus(own_way[n, p], times(stays, rest[p], mode), mode)
         for z in range(n_states):
             total = nil
             for y in range(n_states):
-                total = plus(total, times(reached[n, y], way[n, n_states * y + z], temperature), temperature)
+                total = plus(total, times(reached[n, y], way[n, n_states * y + z], mode), mode)
             reached[n + 1, z] = total
-            largest = max(largest, total) if temperature > 0.0 else min(largest, total)
-        if (temperature > 0.0 and largest == 0.0) or (temperature == 0.0 and largest >= NEVER):
+            largest = max(largest, total) if len(mode) == SOFT else min(largest, total)
+        if (len(mode) == SOFT and largest == 0.0) or (len(mode) == HARD and largest >= NEVER):
             return False
-        if temperature > 0.0 and largest < 1e-100:
+        if len(mode) == SOFT and largest < 1e-100:
             for z in range(n_states):
                 reached[n + 1, z] /= largest
     return True
@@ -369,7 +371,7 @@ def _shut(held, capacity, inside, t, old, size):
 
 
 @njit(cache=True, nogil=True)
-def _leave(problem, window, j, n, size, temperature, own, scratch):
+def _leave(problem, window, j, n, size, mode, own, scratch):
     """Weigh the block's last lane step, in which it stays in its state."""
     t, reached = n * problem.n_lanes + problem.lane[window.block[j]], scratch.reached
     for z in range(len(problem.states)):
@@ -377,19 +379,19 @@ def _leave(problem, window, j, n, size, temperature, own, scratch):
         fits = True
         for later in range(t + 1, _closing(problem, window, j, n)):
             fits = fits and _fits(problem, window, j, later, z, window.z[j, n], size)
-        weight = weight_of(cost, temperature) if fits else nothing(temperature)
-        reached[n, z] = times(reached[n, z], weight, temperature)
+        weight = weight_of(cost, mode) if fits else nothing(mode)
+        reached[n, z] = times(reached[n, z], weight, mode)
 
 
 @njit(cache=True, nogil=True)
-def _enter(problem, window, j, size, temperature, scratch):
+def _enter(problem, window, j, size, mode, scratch):
     """Weights of the states in the block's first own slot of the window."""
     n_states, begin = len(problem.states), window.begin[j]
     lane = problem.lane[window.block[j]]
     reached = scratch.reached[begin]
     for z in range(n_states):
         if not window.loose_begin[j]:
-            reached[z] = weight_of(0.0, temperature) if z == window.z[j, begin] else nothing(temperature)
+            reached[z] = free(mode) if z == window.z[j, begin] else nothing(mode)
             continue
         cost, fits = 0.0, True
         if not _born(problem, window, j, begin):
@@ -397,72 +399,81 @@ def _enter(problem, window, j, size, temperature, scratch):
             for t in range(lane):
                 cost += window.charge[t, z] * size
                 fits = fits and _fits(problem, window, j, t, z, window.z[j, begin], size)
-        reached[z] = weight_of(cost, temperature) if fits else nothing(temperature)
+        reached[z] = weight_of(cost, mode) if fits else nothing(mode)
 
 
 @njit(cache=True, nogil=True)
-def _backward(problem, window, j, temperature, scratch, rng):
-    """Draw or trace back the path; False where the way out of the window is shut."""
+def _backward(problem, window, j, mode, scratch, rng):
+    """Draw or trace back the path into the scratch.
+
+    Returns
+    -------
+    int
+        -1 where there is no way, 0 where the path is the old one, 1 where it is another.
+    """
     n_states, begin, last = len(problem.states), window.begin[j], window.end[j] - 1
-    old_z, old_when = window.z[j], window.when[j]
-    z_new, when = scratch.z, scratch.when
-    z_new[begin : last + 2] = old_z[begin : last + 2]
-    when[begin : last + 1] = old_when[begin : last + 1]
+    old_z, old_when, reached, way = window.z[j], window.when[j], scratch.reached, scratch.way
+    new_z, new_when = scratch.z, scratch.when
+    new_z[last], new_z[last + 1] = old_z[last], old_z[last + 1]
+    new_when[last] = old_when[last]
     z = np.int64(old_z[last])
     if window.loose_end[j]:
-        z = _choose(scratch.reached[last], None, z, n_states, temperature, rng)
-        z_new[last] = z
-        if z < 0:
-            return False
-    elif scratch.reached[last, z] == 0.0 and temperature > 0.0:
-        return False
-    elif scratch.reached[last, z] >= NEVER and temperature == 0.0:
-        return False
+        z = _choose(reached, last, way, -1, z, z, n_states, mode, rng)
+        new_z[last] = z
+    elif reached[last, z] == nothing(mode):
+        return -1
+    different = 1 if z != old_z[last] else 0
     for n in range(last - 1, begin - 1, -1):
-        y = _choose(scratch.reached[n], scratch.way[n, z::n_states], np.int64(old_z[n]), n_states, temperature, rng)
-        if y < 0:
-            return False
-        z_new[n] = y
-        if y == z:
-            when[n] = 0
-        else:
-            when[n] = _choose_slot(problem, window, j, n, y, z, temperature, scratch, rng)
+        if z < 0:
+            return -1
+        y = _choose(reached, n, way, z, z, np.int64(old_z[n]), n_states, mode, rng)
+        new_z[n], new_when[n] = y, 0
+        if y != z and y >= 0:
+            new_when[n] = _choose_slot(problem, window, j, n, y, z, mode, scratch, rng)
+            different |= new_when[n] != old_when[n]
+        different |= y != old_z[n]
         z = y
-    return True
+    return -1 if z < 0 else different
 
 
-@njit(cache=True, nogil=True)
-def _choose(reached, way, old, n_states, temperature, rng):
-    """A state by its weight, or of the least cost, the old one among equals; -1 where none is possible."""
-    if temperature == 0.0:
+@njit(cache=True, nogil=True, inline="always")
+def _choose(reached, n, way, z, first, old, n_states, mode, rng):
+    """A state at lane step n by its weight on the way to z (any, if z < 0); of the least cost, the old one among
+    equals; -1 where none is possible.
+
+    ``first`` is the state that is mostly chosen, which saves random numbers.
+    """
+    if len(mode) == HARD:
         best, least = np.int64(-1), NEVER
         for y in range(n_states):
-            cost = reached[y] + (0.0 if way is None else way[y])
+            cost = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0)
             if cost < least or (cost == least and y == old):
-                best, least = y, cost
+                best, least = np.int64(y), cost
         return best
-    total = 0.0
+    others, own = 0.0, 0.0
     for y in range(n_states):
-        total += reached[y] * (1.0 if way is None else way[y])
-    if total <= 0.0:
-        return np.int64(-1)
-    own = reached[old] * (1.0 if way is None else way[old])
-    if total - own <= _SURE * total:
-        return old
-    r = uniform(rng) * total
-    found = old
-    for y in range(n_states):
-        weight = reached[y] * (1.0 if way is None else way[y])
-        if weight > 0.0:
-            found = np.int64(y)
-            r -= weight
-            if r < 0.0:
-                break
+        weight = reached[n, y] * (way[n, n_states * y + z] if z >= 0 else 1.0)
+        if y == first:
+            own = weight
+        else:
+            others += weight
+    if others <= _SURE * own:
+        return first if own > 0.0 else np.int64(-1)
+    r = uniform(rng) * (own + others) - own
+    found = first
+    if r >= 0.0:
+        for y in range(n_states):
+            weight = reached[n, y] * (way[n, n_states * y + z] if z >= 0 else 1.0)
+            if y != first and weight > 0.0:
+                found = np.int64(y)
+                r -= weight
+                if r < 0.0:
+                    break
     return found
 
 
 @njit(cache=True, nogil=True)
-def _choose_slot(problem, window, j, n, y, z, temperature, scratch, rng):
+def _choose_slot(problem, window, j, n, y, z, mode, scratch, rng):
     """In which slot of lane step n the block changes from y to z, as slots after its own.
 
     Among equal costs the old one, else the latest to a faster tier and the earliest to a slower one.
@@ -474,7 +485,7 @@ def _choose_slot(problem, window, j, n, y, z, temperature, scratch, rng):
     if scratch.kind[n] != _IDLE or _born(problem, window, j, n):
         first = 1
         own, way = scratch.own[n, p], scratch.way[n, p]
-        if temperature > 0.0:
+        if len(mode) == SOFT:
             if n_lanes == 1 or uniform(rng) * way < own:
                 return 0
         elif own <= way:
@@ -487,13 +498,13 @@ def _choose_slot(problem, window, j, n, y, z, temperature, scratch, rng):
     for o in range(first, n_lanes):
         if slots[o] < slots[best] or (slots[o] == slots[best] and z < y):
             best = o
-    if temperature == 0.0:
+    if len(mode) == HARD:
         same = window.z[j, n] == y and window.z[j, n + 1] == z
         old = np.int64(window.when[j, n])
         return old if same and old >= first and slots[old] == slots[best] else best
     least, total = slots[best], 0.0
     for o in range(first, n_lanes):
-        slots[o] = 0.0 if slots[o] >= NEVER else weight_of(slots[o] - least, temperature)
+        slots[o] = 0.0 if slots[o] >= NEVER else weight_of(slots[o] - least, mode)
         total += slots[o]
     r = uniform(rng) * total
     for o in range(first, n_lanes):
@@ -503,17 +514,6 @@ def _choose_slot(problem, window, j, n, y, z, temperature, scratch, rng):
             if r < 0.0:
                 break
     return best
-
-
-@njit(cache=True, nogil=True)
-def _same(window, j, scratch):
-    """Whether the new path is the old one."""
-    for n in range(window.begin[j], window.end[j]):
-        if scratch.z[n] != window.z[j, n]:
-            return False
-        if n + 1 < window.end[j] and scratch.z[n] != scratch.z[n + 1] and scratch.when[n] != window.when[j, n]:
-            return False
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -582,7 +582,7 @@ def _hold(problem, window, t, size, old, new):
     return size * (problem.idle_price[new] - problem.idle_price[old])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _operate(problem, window, t, read, y, x, amount):
     """Add so many bytes of an operation to slot t, or take them away; returns what the objective changes by."""
     before = slot_time(window.load, window.either, problem.swap, t)
@@ -592,7 +592,7 @@ def _operate(problem, window, t, read, y, x, amount):
     return problem.second * (after - before) + amount * problem.op_price[read, y, x]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _swap_own(problem, window, j, n, own, size, old, new, scratch):
     """Let a block do something else in its own slot of step n; returns what the objective changes by."""
     y, x, when = old
