@@ -118,6 +118,8 @@ def weight_of(cost, mode):
     """Boltzmann weight of a cost, kept away from underflow and overflow; or the cost itself."""
     if len(mode) == HARD:
         return cost
+    if cost == 0.0:
+        return 1.0
     return math.exp(-max(min(cost / mode[0], MOST_COST), -MOST_COST))
 
 
@@ -149,6 +151,29 @@ def nothing(mode):
 def free(mode):
     """What costs nothing weighs, or costs."""
     return 1.0 if len(mode) == SOFT else 0.0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def time_of(load, either, swap, balanced):
+    """Seconds a slot takes whose loads are in row 0: :func:`kvopt.anneal.state.slot_time`, without a call where that is
+    simple."""
+    if balanced:
+        return slot_time(load, either, swap, 0)
+    longest = load[0, 0]
+    for c in range(1, load.shape[1]):
+        longest = max(longest, load[0, c])
+    return longest
+
+
+@njit(cache=True, nogil=True, inline="always")
+def time_with(load, either, swap, balanced, size, extra, swapped):
+    """Likewise :func:`kvopt.anneal.state.slot_time_with`."""
+    if balanced:
+        return slot_time_with(load, either, swap, 0, size, extra, swapped)
+    longest = load[0, 0] + size * extra[0]
+    for c in range(1, load.shape[1]):
+        longest = max(longest, load[0, c] + size * extra[c])
+    return longest
 
 
 @njit(cache=True, nogil=True)

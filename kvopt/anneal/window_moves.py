@@ -14,11 +14,11 @@ import numpy as np
 from numba import njit
 
 from kvopt.anneal.moves import _tables
-from kvopt.anneal.state import slot_time, slot_time_with
-from kvopt.anneal.window import HARD, NEVER, SOFT, count_full, free, idle_cost, lacks_room, nothing, plus, refresh, times, weight_of
+from kvopt.anneal.state import slot_time
+from kvopt.anneal.window import HARD, NEVER, SOFT, count_full, free, idle_cost, lacks_room, nothing, plus, refresh, time_of, time_with, times, weight_of
 from kvopt.trellis.rng import uniform
 
-_SURE = 1e-14
+_SURE = 1e-9
 """Odds below which an alternative is not worth a random number."""
 _IDLE, _BORN, _READ = 0, 1, 2
 
@@ -255,13 +255,13 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                 base_load[0, c] = load[t, c] - size * added
             if balanced:
                 base_either[0] = either[t] - (size if read and swappable[y_old] else 0.0)
-            now = slot_time(base_load, base_either, swap, 0)
+            now = time_of(base_load, base_either, swap, balanced)
             for y in range(n_states):
                 for z in range(n_states):
                     for c in range(load.shape[1]):
                         extra[c] = op[read, y, z, c] + (write[y, c] if born else 0.0)
                     swapped = read == 1 and swappable[y]
-                    longer = slot_time_with(base_load, base_either, swap, 0, size, extra, swapped) - now
+                    longer = time_with(base_load, base_either, swap, balanced, size, extra, swapped) - now
                     cost = second * longer + charge[t, y] * size
                     if priced:
                         cost += size * (op_price[read, y, z] + (write_price[y] if born else 0.0))
@@ -306,7 +306,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                     base_load[0, c] = load[s, c] - (size * op[0, y_old, z_old, c] if moves else 0.0)
                 if balanced:
                     base_either[0] = either[s]
-                now = slot_time(base_load, base_either, swap, 0)
+                now = time_of(base_load, base_either, swap, balanced)
                 for z in range(n_states):
                     stay = nil if shut >> z & 1 else weight_of(charge[s, z] * size, mode)
                     for y in range(n_states):
@@ -316,7 +316,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                         if y != z and not shut >> y & 1:
                             for c in range(load.shape[1]):
                                 extra[c] = op[0, y, z, c]
-                            longer = slot_time_with(base_load, base_either, swap, 0, size, extra, False) - now
+                            longer = time_with(base_load, base_either, swap, balanced, size, extra, False) - now
                             cost = second * longer + size * op_price[0, y, z]
                             goes = times(rest[(n_states + 1) * y], weight_of(cost, mode), mode)
                             rest[n_states * y + z] = plus(rest[n_states * y + z], goes, mode)
