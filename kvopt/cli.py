@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
+import time
 from pathlib import Path
 
 import click
 
 import kvopt
-from kvopt import describe, model_spec, objective_text, output, platforms, policies, report, sweep_file
-from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors
+from kvopt import describe, instances, model_spec, objective_text, output, platforms, policies, report, sweep_file
+from kvopt.certificate_io import load_certificate, save_certificate
+from kvopt.cli_instance import (
+    ACCESSES_OPTION,
+    INSTANCE_OPTIONS,
+    SEED_OPTION,
+    given,
+    made,
+    named,
+    own_unless_given,
+    with_instance_options,
+)
+from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors, one_at_most
 from kvopt.compare import DEFAULT_METHODS, bound_record
 from kvopt.errors import KvoptError
 from kvopt.progress import display
-from kvopt.result import Termination
+from kvopt.result import Bound, Role, Termination
 from kvopt.solve import ALIASES, check_arguments
 from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
 
@@ -32,11 +45,17 @@ def main() -> None:
     """Where each block of an LLM's KV cache should sit in tiered memory, with proof."""
 
 
-def _instance_options(command, paging: bool = True):
+_trace_argument = click.argument("trace", required=False, type=Path)
+_trace_before_argument = click.argument("trace", nargs=-1, type=Path, callback=one_at_most)
+
+
+def _instance_options(command, paging: bool = True, trace_argument=_trace_argument):
     """Give a command the argument TRACE and the options of an instance, and hand it the ``instance``.
 
-    Without ``paging`` the instance is that of tokens, and the command gets ``page_tokens`` too.
+    Without ``paging`` the instance is that of tokens, and the command gets ``page_tokens`` too. A command that has a
+    parameter ``seed`` gets that as well.
     """
+    seeded = "seed" in inspect.signature(command).parameters
 
     @functools.wraps(command)
     def with_instance(
@@ -55,24 +74,33 @@ def _instance_options(command, paging: bool = True):
         weight_bytes_per_slot,
         batch,
         objective,
+        instance_name,
+        accesses,
+        seed,
         **rest,
     ):
-        rules = kvopt.Rules(copies, moves, reads, writes)
+        own = named(trace, instance_name, accesses, seed)
+        rules = {"copies": copies, "moves": moves, "reads": reads, "writes": writes}
+        rules = kvopt.Rules(**own_unless_given(own, rules))
+        loads = own_unless_given(own, {"weight_bytes_per_slot": weight_bytes_per_slot, "batch": batch})
         base = kvopt.Platform.preset(platform)
-        loaded = _trace(trace)
+        if own is not None:
+            base = base.with_capacity(own.capacity_bytes[0]) if given("platform") else own.platform
+        loaded = _trace(trace) if own is None else own.trace
         if kv_bytes is not None:
             loaded = loaded.with_size_bytes(kv_bytes)
-        base, named = _with_capacities(base, hbm_bytes, backing_bytes, tier_bytes)
-        if trace is None and base.tiers[0].name not in named:
+        base, sized = _with_capacities(base, hbm_bytes, backing_bytes, tier_bytes)
+        if trace is None and own is None and base.tiers[0].name not in sized:
             base = base.with_capacity(_DEFAULT_HBM_SHARE * loaded.summary()["peak_live_bytes"])
         instance = kvopt.Instance(
             loaded,
             base,
             rules,
-            weight_bytes_per_slot=weight_bytes_per_slot,
-            batch=batch,
+            **loads,
             objective=objective_text.parse(objective),
         )
+        if seeded:
+            rest["seed"] = seed
         if not paging:
             if page_tokens is not None and initial != _FREE:
                 raise KvoptError("--initial", "is of tokens, and pages are placed", f"Leave it at {_FREE}")
@@ -81,7 +109,8 @@ def _instance_options(command, paging: bool = True):
         return command(instance=_begun(paged, initial), **rest)
 
     options = [
-        click.argument("trace", required=False, type=Path),
+        trace_argument,
+        *INSTANCE_OPTIONS,
         click.option(
             "--platform", default="gh200", show_default=True, help="A preset (`kvopt platforms`) or a .toml file."
         ),
@@ -186,14 +215,12 @@ _json_option = click.option("--json", "json_path", type=Path, help="Write the re
 _time_option = click.option(
     "--time-limit", type=AMOUNT, default=15.0, show_default=True, help="Seconds for the bound and for each engine."
 )
-_seed_option = click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 
 
 @main.command()
 @_instance_options
 @click.option("--methods", default=",".join(DEFAULT_METHODS), show_default=True, help="Separated by commas.")
 @_time_option
-@_seed_option
 @_json_option
 @click.option("--plot", "plot_path", type=Path, help="Draw the comparison: .png, .pdf or .svg.")
 def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
@@ -217,7 +244,6 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
 @click.option("--method", default="anneal", show_default=True, help="anneal, exact or a policy.")
 @click.option("--start", help="A policy to start from, or a placement that --save-placement wrote.")
 @_time_option
-@_seed_option
 @_json_option
 @click.option(
     "--save-placement",
@@ -253,9 +279,15 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
 @click.option("--method", default="dual", show_default=True, help="dual or aggregate.")
 @_time_option
 @_json_option
-def bound(instance, method, time_limit, json_path) -> None:
+@click.option(
+    "--save-certificate",
+    "certificate_path",
+    type=Path,
+    help="Write the multipliers that prove the bound (.npz), for `kvopt verify`.",
+)
+def bound(instance, method, time_limit, json_path, certificate_path) -> None:
     """Certify a decode time that no placement of TRACE can beat."""
-    _check_outputs(json_path)
+    _check_outputs(json_path, certificate_path=certificate_path)
     _compile_kernels(instance)
     with display("bound") as show:
         found = kvopt.bound(
@@ -263,8 +295,39 @@ def bound(instance, method, time_limit, json_path) -> None:
         )
     lines = [*describe.header(instance), describe.bound_line(instance, found)]
     _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
+    if certificate_path is not None:
+        save_certificate(found.certificate, certificate_path, instance, field="--save-certificate")
     if found.termination is Termination.INTERRUPTED:
         _leave_interrupted("the bound is the best so far")
+
+
+@main.command()
+@functools.partial(_instance_options, trace_argument=_trace_before_argument)
+@click.argument("certificate", type=Path, metavar="CERT.npz")
+@_json_option
+def verify(instance, certificate, json_path) -> None:
+    """Check a proof again: what bound of TRACE the multipliers in CERT.npz certify.
+
+    TRACE and the options must be those of the `kvopt bound --save-certificate` that wrote it.
+    """
+    _check_outputs(json_path)
+    began = time.perf_counter()
+    multipliers = load_certificate(certificate, instance, field="CERT.npz")
+    try:
+        value = kvopt.verify(instance, multipliers)
+    except ValueError as error:
+        raise KvoptError("CERT.npz", f"{certificate} proves nothing: {error}", "Have it made again") from None
+    found = Bound(
+        value,
+        "certificate",
+        Role.CERTIFIED,
+        verified=True,
+        certificate=multipliers,
+        elapsed_s=time.perf_counter() - began,
+        unit=instance.objective.unit,
+    )
+    lines = [*describe.header(instance), describe.bound_line(instance, found)]
+    _print(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
 
 
 @main.command()
@@ -274,7 +337,6 @@ def bound(instance, method, time_limit, json_path) -> None:
 @click.option(
     "--time-limit", type=AMOUNT, default=30.0, show_default=True, help="Seconds for bounds and annealing together."
 )
-@_seed_option
 @_json_option
 @click.option("--plot", "plot_path", type=Path, help="Draw the ladder: .png, .pdf or .svg.")
 def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, plot_path) -> None:
@@ -301,7 +363,6 @@ def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, 
     help="hbm_bytes, backing_bytes, or a channel; several join by + and are equal.",
 )
 @click.option("--time-limit", type=AMOUNT, default=60.0, show_default=True, help="Seconds for everything.")
-@_seed_option
 @_json_option
 def size(instance, target, vary, time_limit, seed, json_path) -> None:
     """The least memory or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
@@ -325,7 +386,6 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
 @_time_option
-@_seed_option
 @click.option(
     "--json",
     "json_path",
@@ -383,13 +443,28 @@ def trace() -> None:
 
 @trace.command()
 @click.argument("trace", required=False, type=Path)
+@with_instance_options
 @_json_option
-def info(trace, json_path) -> None:
+def info(trace, instance_name, accesses, seed, json_path) -> None:
     """Count what is in TRACE (the embedded example unless given) and say where it came from."""
     _check_outputs(json_path)
-    loaded = _trace(trace)
+    own = named(trace, instance_name, accesses, seed)
+    loaded = _trace(trace) if own is None else own.trace
     data = {**loaded.summary(), "provenance": dict(loaded.provenance)}
     _print(describe.trace_lines(loaded), data, json_path)
+
+
+@trace.command()
+@click.argument("name")
+@ACCESSES_OPTION
+@SEED_OPTION
+@click.option("-o", "--output", "out", type=Path, required=True, help="The trace to write, as Parquet.")
+def make(name, accesses, seed, out) -> None:
+    """Write the trace of the named instance NAME (`kvopt instances`)."""
+    output.check_writable("--output", out)
+    trace = made(name, accesses, seed).trace
+    trace.save(out)
+    click.echo("\n".join([*describe.trace_lines(trace), f"written to {out}"]))
 
 
 @trace.group("import")
@@ -410,6 +485,18 @@ def mooncake(log, out, requests, bytes_per_token) -> None:
     )
     loaded.save(out)
     click.echo("\n".join([*describe.trace_lines(loaded), f"written to {out}"]))
+
+
+@main.command("instances")
+@_json_option
+def instances_(json_path) -> None:
+    """List the named instances that --instance takes, with the largest size of each."""
+    _check_outputs(json_path)
+    families = [instances.describe(name) for name in instances.names()]
+    lines = [f"{f.name:16}  up to {f.most_accesses:.2g} accesses: {f.description}" for f in families]
+    keys = ("name", "description", "most_accesses")
+    records = [{key: getattr(f, key) for key in keys} for f in families]
+    _print(lines, records, json_path)
 
 
 @main.command("platforms")
@@ -468,13 +555,22 @@ def _trace(path: Path | None) -> kvopt.Trace:
     return kvopt.example_trace() if path is None else kvopt.load_trace(path)
 
 
-def _check_outputs(json_path: Path | None, plot_path: Path | None = None, placement_path: Path | None = None) -> None:
+def _check_outputs(
+    json_path: Path | None,
+    plot_path: Path | None = None,
+    placement_path: Path | None = None,
+    certificate_path: Path | None = None,
+) -> None:
     """Refuse what could not be written at the end, at the beginning."""
     if plot_path is not None and plot_path.suffix.lower() not in _PICTURES:
         raise KvoptError("--plot", f"{plot_path} is no known kind of picture", f"Use one of: {', '.join(_PICTURES)}")
     if json_path is not None and str(json_path) != _STDOUT:
         output.check_writable("--json", json_path)
-    for option, path in (("--plot", plot_path), ("--save-placement", placement_path)):
+    for option, path in (
+        ("--plot", plot_path),
+        ("--save-placement", placement_path),
+        ("--save-certificate", certificate_path),
+    ):
         if path is not None:
             output.check_writable(option, path)
 

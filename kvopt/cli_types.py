@@ -94,6 +94,16 @@ def _spread_problem(first: float, last: float, number: int) -> str | None:
 SPREAD = Spread()
 
 
+def one_at_most(ctx: click.Context, param: click.Parameter, values: tuple):
+    """What an argument of any number of values gives when it may have one at most: that, or None.
+
+    An argument that may be missing can only stand before one that may not when it takes any number.
+    """
+    if len(values) > 1:
+        raise click.BadParameter(f"takes one at most, got {len(values)}", ctx, param)
+    return values[0] if values else None
+
+
 class OneLineErrors(click.Group):
     """A group that answers every wrong input with one line on standard error and exit code 2.
 

@@ -1,15 +1,17 @@
 """The judge: loads, slot times and statistics of any placement, in plain numpy, straight from trace and platform.
 
-It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`, this counts bytes.
+It shares no code with the engines it judges: they work on :mod:`kvopt.lowering`, this counts bytes
+(:mod:`kvopt.counts`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 
+from kvopt.counts import counted
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 
@@ -103,11 +105,9 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     """
     platform, rules, trace = instance.platform, instance.rules, instance.trace
     rate = platform.bandwidth_bytes_per_s[:, None]
-    in_state = _read_by_state(instance, placement)
+    in_state, new, moved = counted(instance, placement)
     read = np.zeros((len(platform.tiers), instance.n_slots), np.int64)
     np.add.at(read, np.argmax(instance.states, axis=1), in_state)
-    new = _new_bytes(instance, placement)
-    moved = _moved(instance, placement)
     rho, omega, sigma = (platform.loads(role) for role in ("read", "write", "move_out"))
     load = omega.T @ new
     load += instance.weight_bytes_per_slot * rho[0][:, None]
@@ -188,114 +188,3 @@ def _balanced(instance: Instance, other_s: np.ndarray, read: np.ndarray, either:
         better = value < least
         best[better], least[better] = y[better], value[better]
     return np.stack([read[0] - best, read[1] + best])
-
-
-def _read_by_state(instance: Instance, placement: Placement) -> np.ndarray:
-    """int64[S, T]: KV bytes read in each slot of blocks in each state."""
-    trace = instance.trace
-    total = _spread(instance, trace.run_block, trace.run_start, trace.run_stop)
-    block, start, stop, state = _reads_inside(instance, placement)
-    found = np.zeros((len(instance.states), instance.n_slots), np.int64)
-    for z in range(len(found) - 1):
-        here = state == z if len(found) > 2 else slice(None)
-        found[z] = _spread(instance, block[here], start[here], stop[here])
-    found[-1] = total - found.sum(axis=0)
-    return found
-
-
-def _spread(instance: Instance, block: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """int64[T]: bytes of reads of ``block`` in its lane's slots of steps [start, stop), summed."""
-    trace = instance.trace
-    change = np.zeros((trace.n_steps + 1, trace.n_lanes), np.int64)
-    lane, size = trace.lane[block], trace.size_bytes[block]
-    np.add.at(change, (start, lane), size)
-    np.subtract.at(change, (stop, lane), size)
-    return np.cumsum(change, axis=0)[:-1].ravel()
-
-
-def _reads_inside(instance: Instance, placement: Placement) -> tuple[np.ndarray, ...]:
-    """(block, first step, one past the last, state) of every stretch of a run that lies in one of the intervals."""
-    trace = instance.trace
-    lanes = trace.n_lanes
-    owner = placement.block
-    # The first step whose slot in this lane is at or after the given slot.
-    enter, leave = (-((trace.lane[owner] - slot) // lanes) for slot in (placement.start, placement.stop))
-    # Blocks laid end to end on one axis, so that one binary search finds all overlaps of runs and intervals.
-    span = trace.n_steps + 1
-    run_block = trace.run_block
-    run_key, interval_key = run_block * span, owner * span
-    first = np.searchsorted(interval_key + leave, run_key + trace.run_start, side="right")
-    last = np.searchsorted(interval_key + enter, run_key + trace.run_stop, side="left")
-    count = np.maximum(last - first, 0)
-    run = np.repeat(np.arange(trace.n_runs), count)
-    interval = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    start = np.maximum(trace.run_start[run], enter[interval])
-    stop = np.minimum(trace.run_stop[run], leave[interval])
-    some = start < stop
-    return run_block[run][some], start[some], stop[some], placement.state[interval][some]
-
-
-def _new_bytes(instance: Instance, placement: Placement) -> np.ndarray:
-    """int64[K, T]: bytes of new blocks written to each tier in each slot."""
-    trace, held = instance.trace, instance.states
-    born = np.full(trace.n_blocks, len(held) - 1)
-    owner = placement.block
-    first = placement.start == instance.birth_slot[owner]
-    born[owner[first]] = placement.state[first]
-    written = trace.write_step >= 0
-    new = np.zeros((held.shape[1], trace.n_slots), np.int64)
-    for k in range(held.shape[1]):
-        which = written & held[born, k]
-        np.add.at(new[k], instance.birth_slot[which], trace.size_bytes[which])
-    return new
-
-
-def _moved(instance: Instance, placement: Placement) -> np.ndarray:
-    """int64[K, K, 2, T]: bytes copied from tier to tier in each slot: paid in full [0], read through [1]."""
-    trace, held = instance.trace, instance.states
-    block, during, before, after = _changes(instance, placement)
-    through = np.zeros(len(block), bool)
-    if instance.rules.read_through:
-        through = _is_read(instance, block, during)
-    source = np.argmax(held, axis=1)[before]
-    size = trace.size_bytes[block]
-    moved = np.zeros((held.shape[1], held.shape[1], 2, trace.n_slots), np.int64)
-    for target in range(held.shape[1]):
-        copied = held[after, target] & ~held[before, target]
-        for j, paid in product(range(held.shape[1]), (0, 1)):
-            here = copied & (source == j) & (through == bool(paid))
-            if j != target and here.any():
-                np.add.at(moved[j, target, paid], during[here], size[here])
-    return moved
-
-
-def _changes(instance: Instance, placement: Placement) -> tuple[np.ndarray, ...]:
-    """(block, slot, state in it, state in the next) of every change of a block's state during its life.
-
-    A residency that begins with the block itself is no change, nor is one that ends with it.
-    """
-    owner, last = placement.block, np.int8(len(instance.states) - 1)
-    joined = np.zeros(placement.n_intervals, bool)
-    joined[1:] = (owner[1:] == owner[:-1]) & (placement.start[1:] == placement.stop[:-1])
-    before = np.where(joined, np.roll(placement.state, 1), last)
-    goes_on = np.append(joined[1:], False)[: placement.n_intervals]
-    begins = placement.start > instance.birth_slot[owner]
-    ends = (placement.stop < instance.death_slot[owner]) & ~goes_on
-    return (
-        np.concatenate([owner[begins], owner[ends]]),
-        np.concatenate([placement.start[begins], placement.stop[ends]]) - 1,
-        np.concatenate([before[begins], placement.state[ends]]).astype(np.int64),
-        np.concatenate([placement.state[begins], np.full(ends.sum(), last)]).astype(np.int64),
-    )
-
-
-def _is_read(instance: Instance, block: np.ndarray, slot: np.ndarray) -> np.ndarray:
-    """bool: whether the block is read in the slot."""
-    trace = instance.trace
-    step, lane = np.divmod(slot, trace.n_lanes)
-    span = trace.n_steps + 1
-    run_key = trace.run_block * span
-    latest = np.searchsorted(run_key + trace.run_start, block * span + step, side="right") - 1
-    inside = latest >= 0
-    inside[inside] = (run_key + trace.run_stop)[latest[inside]] > (block * span + step)[inside]
-    return inside & (lane == trace.lane[block])

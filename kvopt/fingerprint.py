@@ -38,7 +38,9 @@ def _plain(value: Any) -> Any:
         kept = [f.name for f in fields(value) if f.name not in _WORDS]
         return [type(value).__name__, *([name, _plain(getattr(value, name))] for name in kept)]
     if isinstance(value, np.ndarray):
-        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+        # Hashed where it lies: the reads of a trace may be gigabytes.
+        flat = np.ascontiguousarray(value).reshape(-1)
+        return [str(value.dtype), list(value.shape), hashlib.sha256(flat).hexdigest()]
     if isinstance(value, Mapping):
         return sorted([str(key), _plain(item)] for key, item in value.items())
     if isinstance(value, tuple | list):

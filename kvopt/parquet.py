@@ -24,20 +24,40 @@ def read_table(path: Path, field: str, required: tuple[str, ...], fix: str, erro
         What to raise.
     """
     import pyarrow as pa
+
+    try:
+        return open_table(path, field, required, fix, error).read()
+    except (pa.ArrowInvalid, OSError) as found:
+        raise unreadable(path, field, found, error) from None
+
+
+def open_table(path: Path, field: str, required: tuple[str, ...], fix: str, error: type[KvoptError] = KvoptError):
+    """A Parquet file that has the columns required, opened to be read in parts.
+
+    Parameters as of :func:`read_table`. What is read from it may raise; see :func:`unreadable`.
+
+    Returns
+    -------
+    pyarrow.parquet.ParquetFile
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise error(field, f"{path} does not exist or is no file", "Check the path")
     try:
-        table = pq.read_table(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as found:
-        raise error(
-            field, f"{path} is not a Parquet file ({first_line(found)})", "kvopt trace import reads other formats"
-        ) from None
-    missing = [c for c in required if c not in table.column_names]
+        raise unreadable(path, field, found, error) from None
+    missing = [c for c in required if c not in file.schema_arrow.names]
     if missing:
         raise error(", ".join(missing), f"missing from {path.name}", fix)
-    return table
+    return file
+
+
+def unreadable(path: Path, field: str, found: Exception, error: type[KvoptError] = KvoptError) -> KvoptError:
+    """The error to raise for what Arrow found wrong with a file."""
+    return error(field, f"{path} is not a Parquet file ({first_line(found)})", "kvopt trace import reads other formats")
 
 
 def flat_column(table, column: str, error: type[KvoptError] = KvoptError) -> np.ndarray:

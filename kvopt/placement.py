@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.tallies import block_ranges, owners, slices
 from kvopt.trace import PREFILL
 
 
@@ -81,7 +83,11 @@ class Placement:
         if self.state is None:
             object.__setattr__(self, "state", np.zeros(len(self.start), np.int8))
         for name, dtype in (("ptr", np.int64), ("start", np.int64), ("stop", np.int64), ("state", np.int8)):
-            array = np.array(getattr(self, name), dtype)
+            given = np.asarray(getattr(self, name))
+            array = np.ascontiguousarray(given, dtype)
+            # What nobody may write to can be shared; the intervals may be gigabytes.
+            if array.flags.writeable and np.shares_memory(array, given):
+                array = array.copy()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -119,16 +125,22 @@ class Placement:
         state : int[I], optional
             0 throughout unless given.
         """
-        state = np.zeros(len(block)) if state is None else state
-        found = [np.asarray(a, np.int64) for a in (block, start, stop, state)]
-        keep = found[1] != found[2]
-        order = np.lexsort((found[1][keep], found[0][keep]))
-        block, start, stop, state = (a[keep][order] for a in found)
-        joins = np.zeros(len(block), bool)
-        joins[1:] = (block[1:] == block[:-1]) & (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
-        last = np.append(~joins[1:], True) if len(joins) else joins
-        counts = np.bincount(block[~joins], minlength=n_blocks)
-        return cls(np.concatenate([[0], np.cumsum(counts)]), start[~joins], stop[last], state[~joins])
+        given = [np.asarray(a) for a in (block, start, stop, np.zeros(len(block), np.int8) if state is None else state)]
+        ptr = np.zeros(n_blocks + 1, np.int64)
+        columns = [np.empty(len(given[0]), dtype) for dtype in (np.int64, np.int64, np.int8)]
+        filled = 0
+        for part in _by_block(n_blocks, *given):
+            owner, *values = _joined(*part)
+            ptr[1:] += np.bincount(owner, minlength=n_blocks)
+            for column, value in zip(columns, values, strict=True):
+                column[filled : filled + len(owner)] = value
+            filled += len(owner)
+        np.cumsum(ptr, out=ptr)
+        for array in columns:
+            array.resize(filled, refcheck=False)
+        for array in (ptr, *columns):
+            array.setflags(write=False)
+        return cls(ptr, *columns)
 
     @classmethod
     def from_dense(cls, in_fast: np.ndarray) -> Placement:
@@ -175,21 +187,25 @@ class Placement:
     def states_in(self, slot: int, instance: Instance) -> np.ndarray:
         """int8[B]: the state of each block in one slot; the last one where it does not exist."""
         found = np.full(len(self.ptr) - 1, len(instance.states) - 1, np.int8)
-        here = (self.start <= slot) & (self.stop > slot)
-        found[self.block[here]] = self.state[here]
+        for lo, hi in block_ranges(self.ptr):
+            part = slice(self.ptr[lo], self.ptr[hi])
+            here = (self.start[part] <= slot) & (self.stop[part] > slot)
+            found[owners(self.ptr, lo, hi)[here]] = self.state[part][here]
         return found
 
     def held_bytes(self, instance: Instance) -> np.ndarray:
         """int64[K, T]: bytes in each tier in each slot."""
-        size = instance.trace.size_bytes[self.block]
-        in_state = np.zeros((len(instance.states), instance.n_slots), np.int64)
-        for z in range(len(in_state) - 1):
-            here = self.state == z if len(in_state) > 2 else slice(None)
-            change = np.zeros(instance.n_slots + 1, np.int64)
-            np.add.at(change, self.start[here], size[here])
-            np.subtract.at(change, self.stop[here], size[here])
-            in_state[z] = np.cumsum(change)[:-1]
-        in_state[-1] = instance.live_bytes - in_state.sum(axis=0)
+        n_states = len(instance.states)
+        change = np.zeros((n_states, instance.n_slots + 1), np.int64)
+        for lo, hi in block_ranges(self.ptr):
+            part = slice(self.ptr[lo], self.ptr[hi])
+            size = instance.trace.size_bytes[owners(self.ptr, lo, hi)]
+            for z in range(n_states - 1):
+                here = self.state[part] == z if n_states > 2 else slice(None)
+                np.add.at(change[z], self.start[part][here], size[here])
+                np.subtract.at(change[z], self.stop[part][here], size[here])
+        in_state = np.cumsum(change, axis=1)[:, :-1]
+        in_state[-1] = instance.live_bytes - in_state[:-1].sum(axis=0)
         return instance.states.T.astype(np.int64) @ in_state
 
     def fast_bytes(self, instance: Instance) -> np.ndarray:
@@ -218,29 +234,73 @@ class Placement:
         return found
 
     def _last_entered(self, slot: int, holds: np.ndarray) -> int:
-        inside = np.flatnonzero((self.start <= slot) & (self.stop > slot) & holds[self.state])
-        return int(self.block[inside[np.argmax(self.start[inside])]])
+        latest, found = -1, -1
+        for lo, hi in block_ranges(self.ptr):
+            part = slice(self.ptr[lo], self.ptr[hi])
+            start = self.start[part]
+            inside = np.flatnonzero((start <= slot) & (self.stop[part] > slot) & holds[self.state[part]])
+            if len(inside) and start[inside].max() > latest:
+                last = inside[np.argmax(start[inside])]
+                latest, found = int(start[last]), int(owners(self.ptr, lo, hi)[last])
+        return found
+
+
+def _by_block(n_blocks: int, block: np.ndarray, *columns: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Block, start, stop and state of consecutive blocks' intervals, in order of block and start, a part at a time."""
+    counts = np.zeros(n_blocks, np.int64)
+    ascending, before = True, -1
+    for piece in slices(len(block)):
+        owner = block[piece].astype(np.int64)
+        if owner.max() >= n_blocks:
+            raise ValueError(f"an interval names block {owner.max()} of {n_blocks}")
+        counts += np.bincount(owner, minlength=n_blocks)
+        ascending &= bool(before <= owner[0] and (owner[1:] >= owner[:-1]).all())
+        before = owner[-1]
+    ptr = np.concatenate([[0], np.cumsum(counts)])
+    for lo, hi in block_ranges(ptr):
+        here = slice(ptr[lo], ptr[hi])
+        if not ascending:
+            found = (p.start + np.flatnonzero((block[p] >= lo) & (block[p] < hi)) for p in slices(len(block)))
+            here = np.concatenate(list(found))
+        part = [a[here].astype(np.int64) for a in (block, *columns)]
+        keep = part[1] != part[2]
+        owner, start, *rest = (a[keep] for a in part)
+        if ((owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (start[1:] >= start[:-1]))).all():
+            yield [owner, start, *rest]
+        else:
+            order = np.lexsort((start, owner))
+            yield [a[order] for a in (owner, start, *rest)]
+
+
+def _joined(block, start, stop, state) -> tuple[np.ndarray, ...]:
+    """The intervals with those of one block and state that touch made one; the block of each comes first."""
+    joins = np.zeros(len(block), bool)
+    joins[1:] = (block[1:] == block[:-1]) & (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
+    last = np.append(~joins[1:], True) if len(joins) else joins
+    return block[~joins], start[~joins], stop[last], state[~joins]
 
 
 def _interval_violations(placement: Placement, instance: Instance, tier: str, most: int) -> list[Violation]:
     if len(placement.ptr) != instance.trace.n_blocks + 1:
         raise ValueError(f"placement has {len(placement.ptr) - 1} blocks, the instance {instance.trace.n_blocks}")
-    block, start, stop, state = placement.block, placement.start, placement.stop, placement.state
     size = instance.trace.size_bytes
-    outside = (start < instance.birth_slot[block]) | (stop > instance.death_slot[block])
-    order = start >= stop
-    touches = (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
-    order[1:] |= (block[1:] == block[:-1]) & ((start[1:] < stop[:-1]) | touches)
-    unknown = (state < 0) | (state >= len(instance.states) - 1)
-    return [
-        Violation(kind, tier, int(start[k]), int(block[k]), float(size[block[k]]))
-        for kind, bad in (
-            (ViolationKind.LIFETIME, outside),
-            (ViolationKind.ORDER, order),
-            (ViolationKind.STATE, unknown),
-        )
-        for k in np.flatnonzero(bad)[:most]
-    ]
+    kinds = (ViolationKind.LIFETIME, ViolationKind.ORDER, ViolationKind.STATE)
+    found: dict[ViolationKind, list[Violation]] = {kind: [] for kind in kinds}
+    for lo, hi in block_ranges(placement.ptr):
+        part = slice(placement.ptr[lo], placement.ptr[hi])
+        block = owners(placement.ptr, lo, hi)
+        start, stop, state = placement.start[part], placement.stop[part], placement.state[part]
+        outside = (start < instance.birth_slot[block]) | (stop > instance.death_slot[block])
+        order = start >= stop
+        touches = (start[1:] == stop[:-1]) & (state[1:] == state[:-1])
+        order[1:] |= (block[1:] == block[:-1]) & ((start[1:] < stop[:-1]) | touches)
+        unknown = (state < 0) | (state >= len(instance.states) - 1)
+        for kind, bad in zip(kinds, (outside, order, unknown), strict=True):
+            found[kind] += [
+                Violation(kind, tier, int(start[k]), int(block[k]), float(size[block[k]]))
+                for k in np.flatnonzero(bad)[: most - len(found[kind])]
+            ]
+    return [violation for kind in kinds for violation in found[kind]]
 
 
 def _initial_violations(placement: Placement, instance: Instance, most: int) -> list[Violation]:

@@ -6,6 +6,7 @@ only a certified or claimed bound is a lower one, and the two never share a fiel
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -115,6 +116,37 @@ class Certificate:
         if self.step_price is None:
             return per_second * self.channel_price
         return self.channel_price * np.repeat(self.step_price, self.channel_price.shape[1] // len(self.step_price))
+
+    def save(self, path: str | os.PathLike, instance: Instance) -> None:
+        """Write it to a file (see :mod:`kvopt.certificate_io`) that names the instance it is of, whole or not at all.
+
+        Parameters
+        ----------
+        path : path of the file
+        instance : Instance
+        """
+        from kvopt.certificate_io import save_certificate
+
+        save_certificate(self, path, instance)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, instance: Instance) -> Certificate:
+        """Read one back; :func:`kvopt.verify` says what it proves.
+
+        Parameters
+        ----------
+        path : path of the file
+        instance : Instance
+            What it must be of.
+
+        Raises
+        ------
+        KvoptError
+            When the file holds none, or one of another instance.
+        """
+        from kvopt.certificate_io import load_certificate
+
+        return load_certificate(path, instance)
 
 
 @dataclass(frozen=True, eq=False)

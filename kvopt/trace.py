@@ -7,27 +7,22 @@ before step 0) and is read in *runs* [start, stop) of consecutive steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kvopt.errors import TraceError
-
-PREFILL = -1
-
-_BLOCK_COLUMNS = {
-    "lane": np.int32,
-    "size_bytes": np.int64,
-    "write_step": np.int32,
-    "free_step": np.int32,
-}
+from kvopt.trace_checks import BLOCK_COLUMNS, PREFILL, block_chunks, check_blocks, check_runs, whole_numbers
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Blocks and their access runs, immutable.
+
+    At rest a trace takes 8 bytes a run and 28 a block. Arrays that are of the documented dtype, contiguous and
+    read-only are taken as they are, others copied.
 
     Parameters
     ----------
@@ -75,13 +70,13 @@ class Trace:
     tokens_per_page: int | None = None
 
     def __post_init__(self) -> None:
-        for column, dtype in _BLOCK_COLUMNS.items():
+        for column, dtype in BLOCK_COLUMNS.items():
             _freeze(self, column, dtype)
         _freeze(self, "run_ptr", np.int64)
         _freeze(self, "run_start", np.int32)
         _freeze(self, "run_stop", np.int32)
-        _check_blocks(self)
-        _check_runs(self)
+        check_blocks(self)
+        check_runs(self)
 
     @property
     def n_blocks(self) -> int:
@@ -101,12 +96,29 @@ class Trace:
     @property
     def n_accesses(self) -> int:
         """Number of (block, step) reads."""
-        return int((self.run_stop.astype(np.int64) - self.run_start).sum())
+        return int(self.run_stop.sum(dtype=np.int64) - self.run_start.sum(dtype=np.int64))
 
     @property
     def run_block(self) -> np.ndarray:
-        """int64[R]: the block of each run."""
+        """int64[R]: the block of each run, made anew each time; it is as large as both ends of the runs together."""
         return np.repeat(np.arange(self.n_blocks), np.diff(self.run_ptr))
+
+    def chunks(self, most_runs: int | None = None) -> Iterator[tuple[slice, slice]]:
+        """Ranges of blocks and of their runs, for work that should need little memory.
+
+        See :func:`kvopt.trace_checks.block_chunks`.
+        """
+        return block_chunks(self.run_ptr, most_runs)
+
+    @property
+    def reads_of_block(self) -> np.ndarray:
+        """int64[B]: the number of steps that read each block."""
+        reads = np.empty(self.n_blocks, np.int64)
+        for blocks, runs in self.chunks():
+            before = np.zeros(runs.stop - runs.start + 1, np.int64)
+            np.cumsum(self.run_stop[runs] - self.run_start[runs], out=before[1:])
+            reads[blocks] = np.diff(before[self.run_ptr[blocks.start : blocks.stop + 1] - runs.start])
+        return reads
 
     @property
     def first_step(self) -> np.ndarray:
@@ -115,7 +127,7 @@ class Trace:
 
     def summary(self) -> dict[str, Any]:
         """Counts and sizes, ready for printing or JSON."""
-        reads = (self.run_stop.astype(np.int64) - self.run_start) * self.size_bytes[self.run_block]
+        read_bytes = int(self.reads_of_block @ self.size_bytes)
         live = _live_bytes_per_step(self)
         return {
             "name": self.name,
@@ -126,9 +138,9 @@ class Trace:
             "n_runs": self.n_runs,
             "n_accesses": self.n_accesses,
             "mean_run_steps": self.n_accesses / max(self.n_runs, 1),
-            "read_bytes": int(reads.sum()),
+            "read_bytes": read_bytes,
             "peak_live_bytes": int(live.max()),
-            "mean_read_bytes_per_slot": float(reads.sum() / self.n_slots),
+            "mean_read_bytes_per_slot": read_bytes / self.n_slots,
             "step_unit": self.step_unit,
             "tokens_per_page": self.tokens_per_page,
         }
@@ -176,8 +188,7 @@ class Trace:
         keep = (new_lane[self.lane] >= 0) & (self.write_step < last) & (self.free_step > first)
         if blocks is not None:
             keep &= blocks
-        in_window = keep[self.run_block] & (self.run_stop > first) & (self.run_start < last)
-        counts = np.bincount(self.run_block[in_window], minlength=self.n_blocks)[keep]
+        counts, start, stop = _clipped_runs(self, keep, first, last)
         return self._replace(
             n_steps=last - first,
             n_lanes=len(lanes),
@@ -185,9 +196,9 @@ class Trace:
             size_bytes=self.size_bytes[keep],
             write_step=np.maximum(self.write_step[keep] - first, PREFILL),
             free_step=np.minimum(self.free_step[keep], last) - first,
-            run_ptr=np.concatenate([[0], np.cumsum(counts)]),
-            run_start=np.maximum(self.run_start[in_window], first) - first,
-            run_stop=np.minimum(self.run_stop[in_window], last) - first,
+            run_ptr=np.concatenate([[0], np.cumsum(counts[keep])]),
+            run_start=start,
+            run_stop=stop,
             name=name or self.name,
         )
 
@@ -277,101 +288,40 @@ class Trace:
 def _freeze(trace: Trace, column: str, dtype: type) -> None:
     """Store the column as a read-only contiguous array of the documented dtype, refusing what would change a value."""
     given = np.asarray(getattr(trace, column))
-    if given.dtype.kind == "f" and len(given):
-        bad = ~np.isfinite(given) | (given != np.floor(given))
-        if bad.any():
-            where = int(np.flatnonzero(bad)[0])
-            raise TraceError(
-                column,
-                f"entry {where} is {given[where]}, not a whole number",
-                "Remove NaN and fractions from the column",
-            )
-    elif given.dtype.kind not in "iub" and len(given):
-        raise TraceError(column, f"has dtype {given.dtype}, not whole numbers", "Convert the column to integers")
-    info = np.iinfo(dtype)
-    if len(given) and (given.min() < info.min or given.max() > info.max):
-        raise TraceError(column, f"does not fit {np.dtype(dtype).name}", f"Keep values in {info.min}..{info.max}")
-    array = np.ascontiguousarray(given, dtype)
+    array = whole_numbers(column, given, dtype)
     if array.flags.writeable and np.shares_memory(array, given):
         array = array.copy()
     array.setflags(write=False)
     object.__setattr__(trace, column, array)
 
 
-def _require(ok: np.ndarray, column: str, problem, fix: str) -> None:
-    """Raise for the first entry that is not ok; ``problem`` gets its index."""
-    if not np.all(ok):
-        raise TraceError(column, problem(int(np.flatnonzero(~ok)[0])), fix)
+def _clipped_runs(trace: Trace, keep: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(int64[B] number, int32 starts, int32 stops) of the runs inside a range of steps, of the blocks to keep."""
+    counts = np.zeros(trace.n_blocks, np.int64)
+    for blocks, runs in trace.chunks():
+        owner, _ = _inside(trace, keep, first, last, blocks, runs)
+        counts[blocks] = np.bincount(owner, minlength=blocks.stop - blocks.start)
+    start, stop = np.empty(counts.sum(), np.int32), np.empty(counts.sum(), np.int32)
+    filled = 0
+    for blocks, runs in trace.chunks():
+        _, inside = _inside(trace, keep, first, last, blocks, runs)
+        part = slice(filled, filled + len(inside))
+        start[part] = np.maximum(trace.run_start[runs][inside], first) - first
+        stop[part] = np.minimum(trace.run_stop[runs][inside], last) - first
+        filled = part.stop
+    start.setflags(write=False)
+    stop.setflags(write=False)
+    return counts, start, stop
 
 
-def _check_blocks(trace: Trace) -> None:
-    if trace.n_steps < 1 or trace.n_lanes < 1:
-        raise TraceError("n_steps, n_lanes", f"must be at least 1, got {trace.n_steps}, {trace.n_lanes}", "Set them")
-    if trace.n_blocks == 0:
-        raise TraceError("blocks", "the trace is empty", "A trace needs at least one block")
-    if trace.tokens_per_page is not None and not (type(trace.tokens_per_page) is int and trace.tokens_per_page >= 1):
-        raise TraceError(
-            "tokens_per_page", f"is {trace.tokens_per_page!r}", "Give a whole number of at least 1, or None"
-        )
-    for column in _BLOCK_COLUMNS:
-        if len(getattr(trace, column)) != trace.n_blocks:
-            raise TraceError(column, "has another length than lane", "Give one value a block")
-    lane, size, write, free = trace.lane, trace.size_bytes, trace.write_step, trace.free_step
-    _require(
-        (lane >= 0) & (lane < trace.n_lanes),
-        "lane",
-        lambda i: f"block {i} has lane {lane[i]}, outside 0..{trace.n_lanes - 1}",
-        "Number the lanes from 0",
-    )
-    _require(
-        size > 0, "size_bytes", lambda i: f"block {i} has {size[i]} bytes", "Every block needs a size greater than 0"
-    )
-    _require(
-        (write >= PREFILL) & (write < trace.n_steps),
-        "write_step",
-        lambda i: f"block {i} is written at step {write[i]}, outside -1..{trace.n_steps - 1}",
-        "Use -1 for blocks written by prefill",
-    )
-    _require(
-        (free > write) & (free > 0) & (free <= trace.n_steps),
-        "free_step",
-        lambda i: f"block {i} is freed at step {free[i]}, written at {write[i]}, of {trace.n_steps} steps",
-        f"Use {trace.n_steps} (the number of steps) for a block that is never freed",
-    )
-
-
-def _check_runs(trace: Trace) -> None:
-    ptr, start, stop = trace.run_ptr, trace.run_start, trace.run_stop
-    if len(ptr) != trace.n_blocks + 1 or ptr[0] != 0 or ptr[-1] != len(start) or np.any(np.diff(ptr) < 0):
-        raise TraceError("run_ptr", "does not index the runs", "It must ascend from 0 to the number of runs")
-    if len(start) != len(stop):
-        raise TraceError("run_stop", "has another length than run_start", "Give one stop for each start")
-    block = trace.run_block
-
-    def run(k: int) -> str:
-        return f"run [{start[k]}, {stop[k]}) of block {block[k]}"
-
-    _require(start < stop, "run_stop", lambda k: f"{run(k)} is empty or backwards", "A run needs start < stop")
-    _require(
-        start >= trace.first_step[block],
-        "run_start",
-        lambda k: f"{run(k)} begins before the block is written (step {trace.write_step[block[k]]})",
-        "Clip the run or correct write_step",
-    )
-    _require(
-        stop <= trace.free_step[block],
-        "run_stop",
-        lambda k: f"{run(k)} ends after the block is freed (step {trace.free_step[block[k]]} of {trace.n_steps})",
-        "Clip the run or correct free_step",
-    )
-    ordered = np.ones(len(start), bool)
-    ordered[1:] = (start[1:] >= stop[:-1]) | (block[1:] != block[:-1])
-    _require(
-        ordered,
-        "run_start",
-        lambda k: f"{run(k)} overlaps the run before it",
-        "Sort the runs and merge overlapping ones",
-    )
+def _inside(
+    trace: Trace, keep: np.ndarray, first: int, last: int, blocks: slice, runs: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """(block, counted from the chunk's first; number, counted likewise) of a chunk's runs that are in the window."""
+    counts = np.diff(trace.run_ptr[blocks.start : blocks.stop + 1])
+    owner = np.repeat(np.arange(len(counts)), counts)
+    inside = keep[blocks][owner] & (trace.run_stop[runs] > first) & (trace.run_start[runs] < last)
+    return owner[inside], np.flatnonzero(inside)
 
 
 def _live_bytes_per_step(trace: Trace) -> np.ndarray:

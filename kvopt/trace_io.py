@@ -16,6 +16,9 @@ column          Parquet type  meaning
 The file's key-value metadata holds under ``kvopt`` a JSON object with ``schema`` (1), ``n_steps``, ``n_lanes``,
 ``name``, ``step_unit`` and ``provenance``, and ``tokens_per_page`` where blocks are pages. ``free_step`` may be missing
 (nothing is freed), as may the metadata (``n_steps`` and ``n_lanes`` are then the least that hold the data).
+
+Rows are written in groups and read in batches, so that beside the trace itself either needs memory for one of them
+only, whatever the size of the file.
 """
 
 from __future__ import annotations
@@ -27,10 +30,17 @@ from pathlib import Path
 import numpy as np
 
 from kvopt.errors import TraceError
-from kvopt.parquet import first_line, flat_column, read_table
+from kvopt.parquet import first_line, flat_column, open_table, unreadable
 from kvopt.trace import Trace
+from kvopt.trace_checks import BLOCK_COLUMNS, whole_numbers
 
 SCHEMA_VERSION = 1
+GROUP_RUNS = 1 << 22
+"""Runs of a row group, at most, unless a single block has more."""
+BATCH_ROWS = 1 << 12
+"""Rows read at a time: with 200 runs each, some megabytes."""
+_LARGE_RUNS = 10_000_000
+"""From here on the time to write counts more than the last few per cent of the file's size."""
 _DELTA_CODED = (
     "lane",
     "size_bytes",
@@ -55,32 +65,24 @@ def load_trace(path: str | os.PathLike) -> Trace:
         When the file is missing or no Parquet, lacks a column, has a newer schema, or breaks a rule of
         :class:`kvopt.Trace`.
     """
+    import pyarrow as pa
+
     path = Path(path)
     fix = "The schema is described in kvopt.trace_io; names must match"
-    table = read_table(path, "trace", _REQUIRED, fix, TraceError)
-    if table.num_rows == 0:
-        raise TraceError("blocks", f"{path.name} has no rows", "A trace needs at least one block")
-    return _from_table(table, path)
-
-
-def _from_table(table, path: Path) -> Trace:
-    meta = _metadata(table, path)
-    columns = {c: flat_column(table, c, TraceError) for c in ("lane", "size_bytes", "write_step")}
-    ptr, start = _lists(table, "run_start")
-    stop_ptr, stop = _lists(table, "run_stop")
-    if not np.array_equal(ptr, stop_ptr):
-        raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
-    free = flat_column(table, "free_step", TraceError) if "free_step" in table.column_names else None
-    values = [columns["write_step"].astype(float) + 1, stop, *([] if free is None else [free])]
-    n_steps = meta.get("n_steps") or _least_holding(values)
+    with open_table(path, "trace", _REQUIRED, fix, TraceError) as file:
+        if file.metadata.num_rows == 0:
+            raise TraceError("blocks", f"{path.name} has no rows", "A trace needs at least one block")
+        meta = _metadata(file.schema_arrow, path)
+        try:
+            columns = _columns(file)
+        except (pa.ArrowInvalid, OSError) as found:
+            raise unreadable(path, "trace", found, TraceError) from None
+    ends = [columns[c].max(initial=1) for c in ("run_stop", "free_step") if c in columns]
+    n_steps = meta.get("n_steps") or max(int(columns["write_step"].max()) + 1, *map(int, ends))
     return Trace(
         n_steps=n_steps,
-        n_lanes=meta.get("n_lanes") or _least_holding([columns["lane"].astype(float) + 1]),
-        **columns,
-        free_step=np.full(table.num_rows, n_steps) if free is None else free,
-        run_ptr=ptr,
-        run_start=start,
-        run_stop=stop,
+        n_lanes=meta.get("n_lanes") or max(int(columns["lane"].max()) + 1, 1),
+        **{"free_step": np.full(file.metadata.num_rows, n_steps), **columns},
         name=meta.get("name", path.stem),
         step_unit=meta.get("step_unit", "token"),
         provenance=meta.get("provenance", {}),
@@ -88,14 +90,58 @@ def _from_table(table, path: Path) -> Trace:
     )
 
 
-def _least_holding(values: list[np.ndarray]) -> int:
-    """The largest of the values, at least 1. What is not finite is left for :class:`Trace` to name."""
-    largest = max((float(v[np.isfinite(v)].max(initial=1.0)) for v in values), default=1.0)
-    return max(int(largest), 1)
+def _columns(file) -> dict[str, np.ndarray]:
+    """The columns of :class:`Trace`, read-only, batch by batch; no ``free_step`` where the file has none."""
+    names = [c for c in BLOCK_COLUMNS if c in file.schema_arrow.names]
+    columns = {c: np.empty(file.metadata.num_rows, BLOCK_COLUMNS[c]) for c in names}
+    columns["run_ptr"] = np.zeros(file.metadata.num_rows + 1, np.int64)
+    # An empty list counts as a value, so that this is enough; memory that stays untouched is none.
+    most_runs = _values(file, "run_start")
+    columns |= {"run_start": np.empty(most_runs, np.int32), "run_stop": np.empty(most_runs, np.int32)}
+    row = 0
+    for group in range(file.num_row_groups):
+        # One reader over all groups would keep memory for each that it has read.
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[*names, "run_start", "run_stop"]):
+            _take(batch, names, columns, row)
+            row += batch.num_rows
+    n_runs = int(columns["run_ptr"][-1])
+    for column in ("run_start", "run_stop"):
+        columns[column].resize(n_runs, refcheck=False)
+    for array in columns.values():
+        array.setflags(write=False)
+    return columns
 
 
-def _metadata(table, path: Path) -> dict:
-    raw = (table.schema.metadata or {}).get(b"kvopt")
+def _values(file, column: str) -> int:
+    """Number of values of a list column by the file's metadata; each empty list counts as one."""
+    total = 0
+    for k in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(k)
+        chunks = (group.column(c) for c in range(group.num_columns))
+        total += sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+    return total
+
+
+def _take(batch, names: list[str], columns: dict[str, np.ndarray], row: int) -> None:
+    """Copy a batch, whose first row is ``row``, to its place in the columns."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([batch])
+    for name in names:
+        values = flat_column(table, name, TraceError)
+        columns[name][row : row + len(values)] = whole_numbers(name, values, BLOCK_COLUMNS[name], row)
+    ptr, start = _lists(table, "run_start")
+    stop_ptr, stop = _lists(table, "run_stop")
+    if not np.array_equal(ptr, stop_ptr):
+        raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
+    first = int(columns["run_ptr"][row])
+    columns["run_ptr"][row + 1 : row + len(ptr)] = first + ptr[1:]
+    for name, values in (("run_start", start), ("run_stop", stop)):
+        columns[name][first : first + len(values)] = whole_numbers(name, values, np.int32, first)
+
+
+def _metadata(schema, path: Path) -> dict:
+    raw = (schema.metadata or {}).get(b"kvopt")
     if raw is None:
         return {}
     try:
@@ -143,21 +189,6 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
     TraceError
         When the directory cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    offsets = pa.array(trace.run_ptr.astype(np.int32 if trace.n_runs < 2**31 else np.int64))
-    make_list = pa.ListArray if trace.n_runs < 2**31 else pa.LargeListArray
-    table = pa.table(
-        {
-            "lane": pa.array(trace.lane),
-            "size_bytes": pa.array(trace.size_bytes),
-            "write_step": pa.array(trace.write_step),
-            "free_step": pa.array(trace.free_step),
-            "run_start": make_list.from_arrays(offsets, pa.array(trace.run_start)),
-            "run_stop": make_list.from_arrays(offsets, pa.array(trace.run_stop)),
-        }
-    )
     meta = {
         "schema": SCHEMA_VERSION,
         "n_steps": trace.n_steps,
@@ -167,21 +198,39 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         "provenance": dict(trace.provenance),
         **({} if trace.tokens_per_page is None else {"tokens_per_page": trace.tokens_per_page}),
     }
-    table = table.replace_schema_metadata({"kvopt": json.dumps(meta)})
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        # Starts and stops ascend slowly within a block, so deltas pack to a few bits each.
-        pq.write_table(
-            table,
-            temporary,
-            compression="zstd",
-            compression_level=12,
-            use_dictionary=False,
-            column_encoding=dict.fromkeys(_DELTA_CODED, "DELTA_BINARY_PACKED"),
-        )
+        _write(trace, temporary, {"kvopt": json.dumps(meta)})
         os.replace(temporary, path)
     except OSError as error:
         raise TraceError("path", f"cannot write {path} ({first_line(error)})", "Choose a writable place") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(trace: Trace, path: Path, metadata: dict[str, str]) -> None:
+    """The trace in row groups, whose columns are views of its arrays."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = [("lane", pa.int32()), ("size_bytes", pa.int64()), ("write_step", pa.int32()), ("free_step", pa.int32())]
+    types += [(name, pa.list_(pa.int32())) for name in ("run_start", "run_stop")]
+    # Starts and stops ascend slowly within a block, so deltas pack to a few bits each.
+    writer = pq.ParquetWriter(
+        path,
+        pa.schema(types, metadata=metadata),
+        compression="zstd",
+        compression_level=12 if trace.n_runs < _LARGE_RUNS else 1,
+        use_dictionary=False,
+        column_encoding=dict.fromkeys(_DELTA_CODED, "DELTA_BINARY_PACKED"),
+    )
+    with writer:
+        for blocks, runs in trace.chunks(GROUP_RUNS):
+            flat = [pa.array(getattr(trace, column)[blocks]) for column in BLOCK_COLUMNS]
+            offsets = pa.array((trace.run_ptr[blocks.start : blocks.stop + 1] - runs.start).astype(np.int32))
+            lists = [
+                pa.ListArray.from_arrays(offsets, pa.array(ends[runs])) for ends in (trace.run_start, trace.run_stop)
+            ]
+            group = pa.Table.from_arrays([*flat, *lists], schema=writer.schema)
+            writer.write_table(group, row_group_size=len(flat[0]))

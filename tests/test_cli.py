@@ -512,3 +512,31 @@ def test_size_refuses_an_unknown_channel(trace_file):
     done = run("size", trace_file, "--target-latency-s", 1, "--vary", "smoke")
     assert done.exit_code == 2
     assert done.stderr.startswith("error: vary: there is no channel 'smoke'")
+
+
+def test_a_bound_is_verified_again_from_its_file(trace_file, tmp_path):
+    proof, common = tmp_path / "proof.npz", ("--hbm-bytes", "40k", "--copies", "inclusive", "--json", "-")
+    made = run("bound", trace_file, "--time-limit", "1", "--save-certificate", proof, *common)
+    again = run("verify", trace_file, proof, *common)
+    assert again.exit_code == 0, again.stderr
+    first, second = (json.loads(done.stdout) for done in (made, again))
+    assert second["bound"]["value"] == first["bound"]["value"]
+    assert (second["bound"]["source"], second["bound"]["verified"]) == ("certificate", True)
+    assert second["instance"] == first["instance"]
+    assert "certified, verified" in run("verify", trace_file, proof, *common[:4]).stdout
+
+
+def test_certificates_that_prove_nothing_here_are_refused(trace_file, tmp_path):
+    proof, common = tmp_path / "proof.npz", (trace_file, "--hbm-bytes", "40k")
+    assert run("bound", *common, "--method", "aggregate", "--save-certificate", proof).exit_code == 0
+    other = run("verify", trace_file, proof, "--hbm-bytes", "50k")
+    assert_refused(other, "CERT.npz")
+    assert "its capacity_bytes is" in other.stderr
+    assert_refused(run("verify", *common, trace_file), "CERT.npz")
+    assert_refused(run("verify", *common, trace_file, proof), "TRACE")
+    assert_refused(run("verify"), "CERT.npz")
+    with np.load(proof) as file:
+        arrays = dict(file)
+    np.savez(proof, **{**arrays, "channel_price": arrays["channel_price"] * 2})
+    assert_refused(run("verify", *common, proof), "CERT.npz")
+    assert_refused(run("bound", *common, "--save-certificate", tmp_path), "--save-certificate")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 import kvopt
+from kvopt import placement_io, tallies
 from kvopt.errors import KvoptError
 from tests.instances import instances, tiny_instance
 
@@ -124,3 +125,22 @@ def test_nothing_is_left_half_written(tmp_path, instance):
     with pytest.raises(KvoptError, match="cannot write"):
         kvopt.save_placement(kvopt.Placement.backing(instance), tmp_path / "no" / "p.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+@settings(max_examples=20, deadline=None)
+@given(instance=instances())
+def test_round_trip_in_many_groups_and_batches(instance, tmp_path_factory):
+    path = tmp_path_factory.mktemp("placements") / "p.parquet"
+    placement = kvopt.solve(instance, "look-ahead").placement
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "CHUNK_ITEMS", 2)
+        patch.setattr(placement_io, "_BATCH_ROWS", 1)
+        kvopt.save_placement(placement, path)
+        assert kvopt.load_placement(path, instance) == placement
+
+
+def test_the_row_that_is_wrong_is_counted_over_batches(tmp_path, instance, monkeypatch):
+    monkeypatch.setattr(placement_io, "_BATCH_ROWS", 2)
+    path = write(tmp_path / "p.parquet", block=[0, 0, 0, 99], start_slot=[0] * 4, stop_slot=[1] * 4)
+    with pytest.raises(KvoptError, match="block: row 3 of"):
+        kvopt.load_placement(path, instance)

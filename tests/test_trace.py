@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kvopt import trace_checks
 from kvopt.errors import TraceError
 from kvopt.trace import PREFILL, Trace
 
@@ -201,3 +202,73 @@ def test_window_refuses_lanes_that_are_not_there(lanes):
     with pytest.raises(TraceError) as caught:
         trace().window(lanes=lanes)
     assert caught.value.field == "lanes"
+
+
+@pytest.fixture
+def tiny_chunks(monkeypatch):
+    """Chunks of two runs, so that a few blocks cross borders."""
+    monkeypatch.setattr(trace_checks, "CHUNK_RUNS", 2)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.integers(1, 12))
+def test_chunks_are_consecutive_and_small(counts, most):
+    ptr = np.concatenate([[0], np.cumsum(counts)])
+    chunks = list(trace_checks.block_chunks(ptr, most))
+    assert [b for blocks, _ in chunks for b in range(blocks.start, blocks.stop)] == list(range(len(counts)))
+    for blocks, runs in chunks:
+        assert (runs.start, runs.stop) == (ptr[blocks.start], ptr[blocks.stop])
+        assert runs.stop - runs.start <= most or blocks.stop - blocks.start == 1
+        assert blocks.stop - blocks.start <= 2 * most
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(accesses(), st.data())
+def test_small_chunks_change_nothing(tiny_chunks, drawn, data):
+    made = build(*drawn)
+    reads = np.zeros(made.n_blocks, np.int64)
+    np.add.at(reads, made.run_block, made.run_stop - made.run_start)
+    assert made.reads_of_block.tolist() == reads.tolist()
+    assert made.n_accesses == len(set(drawn[1]))
+    assert made.summary()["read_bytes"] == int(reads @ made.size_bytes)
+    first = data.draw(st.integers(0, made.n_steps - 1))
+    keep = (made.write_step < made.n_steps) & (made.free_step > first)
+    if keep.any():
+        part = made.window((first, made.n_steps))
+        number = {int(b): k for k, b in enumerate(np.flatnonzero(keep))}
+        assert reads_of(part) == {(number[b], n - first) for b, n in drawn[1] if n >= first}
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "field", "words"),
+    [
+        (4, 4, "run_stop", r"run \[4, 4\) of block 7 is empty"),
+        (1, 3, "run_start", r"run \[1, 3\) of block 7 begins before the block is written \(step 2\)"),
+        (4, 10, "run_stop", r"run \[4, 10\) of block 7 ends after the block is freed \(step 9 of 9\)"),
+        (3, 5, "run_start", r"run \[3, 5\) of block 7 overlaps the run before it"),
+    ],
+)
+def test_a_bad_run_is_named_in_whatever_chunk_it_is(tiny_chunks, start, stop, field, words):
+    """Ten blocks of three runs each; one run of block 7 is wrong."""
+    starts, stops = np.tile([2, 4, 6], 10), np.tile([4, 5, 7], 10)
+    starts[22], stops[22] = start, stop
+    if start == 1:
+        starts[21], stops[21], starts[22], stops[22] = 1, 3, 4, 5
+    columns = {
+        "lane": np.zeros(10),
+        "size_bytes": np.ones(10),
+        "write_step": np.full(10, 2),
+        "free_step": np.full(10, 9),
+    }
+    with pytest.raises(TraceError, match=words) as caught:
+        Trace(9, 1, **columns, run_ptr=np.arange(0, 31, 3), run_start=starts, run_stop=stops)
+    assert caught.value.field == field
+
+
+def test_arrays_that_are_right_are_taken_as_they_are():
+    one = trace()
+    again = one.with_size_bytes(5)
+    assert all(getattr(again, c) is getattr(one, c) for c in ("lane", "run_ptr", "run_start", "run_stop"))
+    writable = np.array([0, 2, 1], np.int32)
+    copied = trace(run_start=writable)
+    writable[0] = 9
+    assert copied.run_start.tolist() == [0, 2, 1]

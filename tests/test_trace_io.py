@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from kvopt import trace_io
 from kvopt.errors import TraceError
+from kvopt.sources.synthetic import drifting
 from kvopt.trace import Trace
 from kvopt.trace_io import load_trace, save_trace
 from tests.test_trace import GOOD, accesses, build
@@ -65,6 +66,57 @@ def test_round_trip_of_random_traces(tmp_path, drawn):
     trace = build(*drawn)
     save_trace(trace, tmp_path / "t.parquet")
     assert same(load_trace(tmp_path / "t.parquet"), trace)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(accesses())
+def test_row_groups_and_batches_change_nothing(tmp_path, monkeypatch, drawn):
+    monkeypatch.setattr(trace_io, "GROUP_RUNS", 3)
+    monkeypatch.setattr(trace_io, "BATCH_ROWS", 2)
+    monkeypatch.setattr(trace_io, "_LARGE_RUNS", 0)
+    trace = build(*drawn)
+    save_trace(trace, tmp_path / "t.parquet")
+    assert same(load_trace(tmp_path / "t.parquet"), trace)
+
+
+def test_a_trace_of_several_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace_io, "GROUP_RUNS", 1_000)
+    trace = drifting(1000, 100, n_lanes=2, read_share=0.1, drift=0.3, seed=0)
+    save_trace(trace, tmp_path / "t.parquet")
+    meta = pq.read_metadata(tmp_path / "t.parquet")
+    assert meta.num_row_groups >= trace.n_runs // 1_000 > 3
+    assert meta.num_rows == trace.n_blocks
+    assert same(load_trace(tmp_path / "t.parquet"), trace)
+    # What others write has groups of their own, and wider integers.
+    pq.write_table(
+        pq.read_table(tmp_path / "t.parquet").cast(pa.schema(_wide())), tmp_path / "w.parquet", row_group_size=999
+    )
+    wide = load_trace(tmp_path / "w.parquet")
+    assert all(np.array_equal(getattr(wide, name), getattr(trace, name)) for name in COLUMNS)
+
+
+def _wide():
+    flat = [(name, pa.int64()) for name in ("lane", "size_bytes", "write_step", "free_step")]
+    return [*flat, ("run_start", pa.large_list(pa.int64())), ("run_stop", pa.large_list(pa.float64()))]
+
+
+def test_a_bad_value_in_a_later_batch_is_named(trace, tmp_path, monkeypatch):
+    monkeypatch.setattr(trace_io, "BATCH_ROWS", 1)
+    data = frame(trace)
+    data["run_stop"] = pd.Series([[1.0, 4.0], [], [2.5]])
+    data.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(TraceError, match=r"run_stop: entry 2 is 2\.5"):
+        load_trace(tmp_path / "t.parquet")
+
+
+def test_a_damaged_page_is_no_parquet(tmp_path):
+    trace = drifting(1000, 50, read_share=0.1, drift=0.3, seed=0)
+    save_trace(trace, tmp_path / "t.parquet")
+    whole = bytearray((tmp_path / "t.parquet").read_bytes())
+    whole[200 : len(whole) // 2] = bytes(len(whole) // 2 - 200)
+    (tmp_path / "t.parquet").write_bytes(whole)
+    with pytest.raises(TraceError, match=r"is not a Parquet file"):
+        load_trace(tmp_path / "t.parquet")
 
 
 def test_plain_pandas_reads_it(trace, tmp_path):

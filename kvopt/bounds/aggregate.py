@@ -12,6 +12,7 @@ from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower
 from kvopt.residency import nearest
 from kvopt.result import Bound, Certificate, Role
+from kvopt.tallies import read_bytes
 
 
 def aggregate_bound(instance: Instance) -> Bound:
@@ -90,7 +91,7 @@ def slotwise_prices(low: Lowered, *, seconds_only: bool = False) -> tuple[np.nda
 def _ends(low: Lowered, second: float) -> tuple[np.ndarray, np.ndarray]:
     """What each slot costs when all it reads comes from one tier: float64[K, C, T] by channel, and float64[K, T] by
     the byte."""
-    read = _read_bytes(low)
+    read = read_bytes(low).astype(float)
     near = nearest(low.holds)
     # Of the states that read a tier, the one that is cheapest to be in.
     chosen = [min(np.flatnonzero(near == k), key=lambda z: low.op_price_per_byte[1, z, z]) for k in np.unique(near)]
@@ -126,12 +127,3 @@ def _equalising(ends: np.ndarray, price: np.ndarray) -> np.ndarray:
     total = share.sum(axis=1, keepdims=True)
     uniform = np.full_like(share, 1.0 / m)
     return np.where(total > 0, np.divide(share, total, out=uniform.copy(), where=total > 0), uniform).T
-
-
-def _read_bytes(low: Lowered) -> np.ndarray:
-    """float64[T]: KV bytes read in each slot."""
-    change = np.zeros((low.n_steps + 1, low.n_lanes))
-    block = np.repeat(np.arange(low.n_blocks), np.diff(low.run_ptr))
-    np.add.at(change, (low.run_start, low.lane[block]), low.size_bytes[block])
-    np.subtract.at(change, (low.run_stop, low.lane[block]), low.size_bytes[block])
-    return np.cumsum(change, axis=0)[:-1].ravel()

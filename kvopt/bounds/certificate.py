@@ -16,19 +16,43 @@ Counting steps over a deadline is not convex, and no prices a second stand for i
 late whatever the placement: with prices on the channels alone, sum_c lambda load / B of a slot is no less than with all
 its reads from the tier where they are cheapest. A count proved so ignores capacity and moves, and may be far below.
 
-This module computes D slot by slot with numpy, all blocks at once, straight from trace and platform. It imports no
-engine and no kernel; it shares with them only the mathematics.
+This module and :mod:`kvopt.bounds.paths` compute D with numpy, straight from trace and platform. They import no engine
+and no kernel; they share with them only the mathematics.
+
+**Rounding.** What :func:`verify` returns is at most D in exact arithmetic, at multipliers that are admissible in exact
+arithmetic. Let u = 2^-53; each operation returns its exact result times 1 + d, with abs(d) <= u.
+
+- D falls when prices of channels fall, and any admissible prices will do. So channel prices are divided by a number
+  that makes their exact sums at most 1 whatever was rounded, step prices by one that brings them into the polytope.
+- Costs and prices below 1e-150 are taken as 0, which lowers D or, of capacity, names other multipliers. No product
+  of two others underflows, so relative errors are all there are.
+- A price of a byte is a sum over C channels of products of four factors, one of them a quotient, and an objective's
+  own price; of a state, a sum over K tiers of such. With the additions of :func:`kvopt.bounds.paths.most_additions` and
+  the product with a block's size (each block's costs are summed exactly, by ``fsum``), a term of W, the weights, P, the
+  paths, or E, what is surely late, carries at most h = most_additions + C + K + 16 factors 1 + d. All terms are 0 or
+  more, and the computed minimum P is at most the computed cost of the truly cheapest paths; so W, P and E are at least
+  what was computed, divided by (1 + u)^h, hence at least (1 - h u) times it.
+- The rent R of the capacity is computed with 3 roundings, and is at most (1 + 4 u) times that.
+- Their sum and the subtraction of what follows round 2 times, by at most u times the sum M = W + P + E + R each.
+
+So (h + 8) u M is taken off: 2e-12 of M at 10,000 steps. M is D where capacity has no price, and never less.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from kvopt.instance import Instance, Rules
+from kvopt.bounds.paths import cheapest_paths, most_additions
+from kvopt.instance import Instance
 from kvopt.prices import LATE, tail_steps
 from kvopt.result import Certificate
+from kvopt.tallies import read_bytes
 
-_EPS = np.finfo(float).eps
+_UNIT_ROUNDOFF = 2.0**-53
+_DUST, _MOST = 1e-150, 1e150
+"""Prices below are taken as 0, so that products do not underflow; none are above."""
 
 
 def verify(instance: Instance, certificate: Certificate) -> float:
@@ -49,25 +73,45 @@ def verify(instance: Instance, certificate: Certificate) -> float:
         When the multipliers have the wrong shape or sign, or when channel prices add up to more than 1 in a slot.
     """
     lam, mu = _checked(instance, certificate)
-    platform = instance.platform
-    rate = platform.bandwidth_bytes_per_s
-    prices = instance.prices
-    # What a byte costs in each slot, float64[T, K]: its time at the channels' prices, and the objective's own price.
-    rho, omega, sigma = (
-        lam.T @ (platform.loads(role) / rate).T + getattr(prices, role) for role in ("read", "write", "move_out")
-    )
-    capacity = np.array(instance.capacity_bytes)
+    rho, omega, sigma = (_byte_prices(instance, lam, role) for role in ("read", "write", "move_out"))
+    capacity = np.array(instance.capacity_bytes, float)
     bounded = mu.any(axis=1)
     if not np.isfinite(capacity[bounded]).all():
         raise ValueError("a tier of infinite capacity has a price: the dual value is minus infinity")
-    weights = rho[:, 0] * instance.weight_bytes_per_slot
-    rent = (mu[bounded] * capacity[bounded][:, None]).sum(axis=0)
-    paths = _cheapest_paths(instance, rho, omega, sigma, mu)
-    late = surely_late(instance, certificate.late_price)
-    value = float(np.sum(weights) - np.sum(rent) + np.sum(paths)) + late
-    # Every term is a sum of at most a few roundings a slot; n * eps * (sum of magnitudes) bounds them all.
-    magnitude = float(np.sum(weights) + np.sum(rent) + np.sum(paths)) + late
-    return value - 8 * (instance.n_slots + len(paths)) * _EPS * magnitude
+    held = (mu + instance.prices.hold[:, None]).T @ instance.states.T.astype(float)
+    paths = cheapest_paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
+    gains = (
+        math.fsum(_without_dust(rho[:, 0] * instance.weight_bytes_per_slot)),
+        math.fsum(paths),
+        surely_late(instance, certificate.late_price),
+    )
+    rent = math.fsum((mu[bounded] * capacity[bounded][:, None]).ravel())
+    return math.fsum((*gains, -rent)) - _roundings(instance) * _UNIT_ROUNDOFF * math.fsum((*gains, rent))
+
+
+def _roundings(instance: Instance) -> int:
+    """h + 8 of the module's docstring."""
+    platform = instance.platform
+    return most_additions(instance) + len(platform.channels) + len(platform.tiers) + 24
+
+
+def _byte_prices(instance: Instance, lam: np.ndarray, role: str) -> np.ndarray:
+    """float64[T, K]: a byte's time at the channels' prices, and the objective's own price of it.
+
+    Parameters
+    ----------
+    instance : Instance
+    lam : float64[C, T]
+        Units a second of each channel.
+    role : str
+        "read", "write" or "move_out".
+    """
+    second = _without_dust(instance.platform.loads(role) / instance.platform.bandwidth_bytes_per_s)
+    return lam.T @ second.T + getattr(instance.prices, role)
+
+
+def _without_dust(costs: np.ndarray) -> np.ndarray:
+    return np.where(costs < _DUST, 0.0, costs)
 
 
 def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +122,8 @@ def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, 
     mu = certificate.capacity_price_s_per_byte
     _check_array("capacity_price_s_per_byte", mu, (len(instance.platform.tiers), instance.n_slots))
     lam = _shares("channel_price", certificate.channel_price, instance)
-    return lam * np.repeat(_step_prices(instance, certificate.step_price), instance.trace.n_lanes), mu
+    step = _without_dust(_step_prices(instance, certificate.step_price))
+    return _without_dust(lam * np.repeat(step, instance.trace.n_lanes)), _without_dust(mu)
 
 
 def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -86,6 +131,8 @@ def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has shape {array.shape}, the instance needs {shape}")
     if not (np.isfinite(array).all() and (array >= 0).all()):
         raise ValueError(f"{name} has negative or non-finite entries: no certificate")
+    if (array > _MOST).any():
+        raise ValueError(f"{name} has entries above {_MOST:g}: sums of them would overflow")
 
 
 def _shares(name: str, lam: np.ndarray, instance: Instance) -> np.ndarray:
@@ -94,8 +141,9 @@ def _shares(name: str, lam: np.ndarray, instance: Instance) -> np.ndarray:
     total = lam.sum(axis=0)
     if (total > 1 + 1e-9).any():
         raise ValueError(f"{name} adds up to more than 1 in some slot: no certificate")
-    # Loads are never negative, so scaling a slot's prices down keeps the bound valid.
-    return lam / np.maximum(1.0, total * (1 + 4 * _EPS))
+    # Sums of C terms round C - 1 times, and the rest here twice.
+    room = 1 + 2 * (len(lam) + 4) * _UNIT_ROUNDOFF
+    return _without_dust(_without_dust(lam) / np.maximum(1.0, total * room))
 
 
 def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
@@ -110,17 +158,13 @@ def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
         return 0.0
     trace, platform = instance.trace, instance.platform
     lam = _shares("late_price", late_price, instance)
-    rho = lam.T @ (platform.loads("read") / platform.bandwidth_bytes_per_s).T
-    change = np.zeros((trace.n_steps + 1, trace.n_lanes))
-    lane, size = trace.lane[trace.run_block], trace.size_bytes[trace.run_block]
-    np.add.at(change, (trace.run_start, lane), size)
-    np.subtract.at(change, (trace.run_stop, lane), size)
-    read = np.cumsum(change, axis=0)[:-1].ravel()
-    slot_s = rho[:, 0] * instance.weight_bytes_per_slot + rho.min(axis=1) * read
+    rho = lam.T @ _without_dust(platform.loads("read") / platform.bandwidth_bytes_per_s).T
+    slot_s = rho[:, 0] * instance.weight_bytes_per_slot + rho.min(axis=1) * read_bytes(trace)
     step_s = slot_s.reshape(trace.n_steps, trace.n_lanes).sum(axis=1)
-    # What rounding could have added is taken off: a step counts as late only if it is late by more than that.
-    step_s *= 1.0 - 8 * (len(platform.channels) + trace.n_lanes) * _EPS
-    return float(sum(weight * np.count_nonzero(step_s > d * (1 + LATE)) for weight, d in instance.prices.deadlines))
+    # What rounding could have added is taken off: a step counts as late only if it is late by more than that. A term
+    # of a step carries C + 4 roundings of its price, L additions and 3 more.
+    step_s *= 1.0 - 2 * (len(platform.channels) + trace.n_lanes + 8) * _UNIT_ROUNDOFF
+    return math.fsum(weight * np.count_nonzero(step_s > d * (1 + LATE)) for weight, d in instance.prices.deadlines)
 
 
 def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
@@ -130,8 +174,7 @@ def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
         return np.full(n_steps, prices.per_second)
     if given.shape != (n_steps,):
         raise ValueError(f"step_price has shape {given.shape}, the instance {n_steps} steps")
-    if not (np.isfinite(given).all() and (given >= 0).all()):
-        raise ValueError("step_price has negative or non-finite entries: no certificate")
+    _check_array("step_price", given, (n_steps,))
     # Less of it is valid too: what counts is how far it exceeds what every step counts.
     above = np.sort(np.maximum(given - prices.per_second, 0.0))[::-1]
     count = np.arange(1, n_steps + 1)
@@ -143,87 +186,6 @@ def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
         raise ValueError("step_price lies outside what the objective counts: no certificate")
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.max(np.where(taken > 0, taken / most, 0.0))
-    scale = 1.0 / max(1.0, excess * (1 + 4 * n_steps * _EPS))
+    # A sum of up to N terms, each a difference, over a sum of a few for each tail.
+    scale = 1.0 / max(1.0, excess * (1 + 2 * (n_steps + 4 * len(prices.tails) + 8) * _UNIT_ROUNDOFF))
     return np.minimum(given, prices.per_second) + np.maximum(given - prices.per_second, 0.0) * scale
-
-
-def _cheapest_paths(
-    instance: Instance, rho: np.ndarray, omega: np.ndarray, sigma: np.ndarray, mu: np.ndarray
-) -> np.ndarray:
-    """float64[B]: cheapest path of each block in the objective's unit, at prices float64[T, K] per byte and rent mu
-    float64[K, T]."""
-    trace = instance.trace
-    rent = (mu + instance.prices.hold[:, None]).T @ instance.states.T
-    cheapest = np.empty(trace.n_blocks)
-    for lane in range(trace.n_lanes):
-        mine = np.flatnonzero(trace.lane == lane)
-        cheapest[mine] = _lane_paths(instance, lane, mine, rho, omega, sigma, rent)
-    return cheapest * trace.size_bytes
-
-
-def _lane_paths(instance, lane, mine, rho, omega, sigma, rent) -> np.ndarray:
-    """Cheapest path per byte of the blocks of one lane: dynamic programming over all slots, blocks side by side.
-
-    Parameters
-    ----------
-    rho, omega, sigma : float64[T, K]
-    rent : float64[T, S]
-    """
-    trace, rules, states = instance.trace, instance.rules, instance.states
-    n_states = len(states)
-    here, done = np.zeros((n_states, len(mine))), np.empty(len(mine))
-    after = np.empty_like(here)
-    if instance.initial is not None:
-        here[:, trace.write_step[mine] < 0] = np.inf
-        here[instance.initial[mine], np.arange(len(mine))] = 0.0
-    read = np.zeros(len(mine), bool)
-    of_lane = np.isin(trace.run_block, mine)
-    owner = np.searchsorted(mine, trace.run_block[of_lane])
-    born = _grouped(trace.write_step[mine], trace.n_steps)
-    begin = _grouped(trace.run_start[of_lane], trace.n_steps)
-    end = _grouped(trace.run_stop[of_lane], trace.n_steps)
-    dies = _grouped(instance.death_slot[mine] - 1, trace.n_slots)
-    reading = np.stack([_served(held, rho, rules) for held in states])
-    writing, full = _changes(instance, omega, sigma)
-    for t in range(trace.n_slots):
-        change = full[t][:, :, None]
-        if t % trace.n_lanes == lane:
-            step = t // trace.n_lanes
-            here[:, born(step)] = (states @ omega[t])[:, None]
-            read[owner[end(step)]] = False
-            read[owner[begin(step)]] = True
-            here += reading[:, t, None] * read
-            if rules.read_through:
-                change = np.where(read, writing[t][:, :, None], change)
-        here += rent[t][:, None]
-        last = dies(t)
-        done[last] = here[:, last].min(axis=0)
-        for z in range(n_states):
-            np.minimum.reduce(here + change[:, z], axis=0, out=after[z])
-        here, after = after, here
-    return done
-
-
-def _served(held: np.ndarray, rho: np.ndarray, rules: Rules) -> np.ndarray:
-    """float64[T]: what a byte read costs from the copy that serves it, of a block in the tiers ``held``."""
-    copies = np.flatnonzero(held)
-    return rho[:, copies if rules.balanced else copies[:1]].min(axis=1)
-
-
-def _changes(instance: Instance, omega: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float64[T, S, S] twice: what a byte costs from state to state when it is read through, and when it is not."""
-    states = instance.states
-    new = states[None, :, :] & ~states[:, None, :]
-    near = np.argmax(states, axis=1)
-    writing = np.einsum("tk,yzk->tyz", omega, new)
-    reading = sigma[:, near, None] * new.sum(axis=2)
-    if instance.rules.free_moves:
-        return np.zeros_like(writing), np.zeros_like(writing)
-    return writing, writing + reading
-
-
-def _grouped(key: np.ndarray, n_keys: int):
-    """A function from k in 0..n_keys-1 to the positions where ``key`` equals k."""
-    order = np.argsort(key, kind="stable")
-    ptr = np.searchsorted(key[order], np.arange(n_keys + 1))
-    return lambda k: order[ptr[k] : ptr[k + 1]]

@@ -12,8 +12,14 @@ from kvopt.trace import PREFILL, Trace
 
 
 @dataclass(frozen=True)
-class _Drift:
-    """The parameters of :func:`drifting`, checked."""
+class Drift:
+    """The parameters of :func:`drifting`, checked.
+
+    Raises
+    ------
+    TraceError
+        When one is out of range.
+    """
 
     prompt_tokens: int
     n_steps: int
@@ -88,7 +94,7 @@ def drifting(
     TraceError
         When a parameter is out of range.
     """
-    rule = _Drift(prompt_tokens, n_steps, n_lanes, read_share, drift, skew)
+    rule = Drift(prompt_tokens, n_steps, n_lanes, read_share, drift, skew)
     n_tokens = prompt_tokens + n_steps
     token, lane = np.tile(np.arange(n_tokens), n_lanes), np.repeat(np.arange(n_lanes), n_tokens)
     block, start, stop = _runs(rule, np.random.default_rng(seed))
@@ -112,7 +118,7 @@ def drifting(
     )
 
 
-def _runs(rule: _Drift, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _runs(rule: Drift, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(block, start, stop) of all runs, ascending by block and start. Only changes of the read set are recorded."""
     shape = (rule.n_lanes, rule.prompt_tokens + rule.n_steps)
     popularity = (1.0 - rng.random(shape)) ** -rule.skew
@@ -133,9 +139,7 @@ def _runs(rule: _Drift, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     return block[order], start[order], stop[order]
 
 
-def _next_set(
-    rule: _Drift, step: int, last: np.ndarray, popularity: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _next_set(rule: Drift, step: int, last: np.ndarray, popularity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """bool[L, tokens]: the read set of a step, from that of the step before."""
     held = rule.reads(step - 1) if step else 0
     swapped = round(rule.drift * held)

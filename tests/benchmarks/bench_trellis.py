@@ -1,7 +1,7 @@
 """Cost of one evaluation of the dual by run, on the embedded trace: ``python -m tests.benchmarks.bench_trellis``.
 
 One thread, processor time, kernels compiled beforehand; best of several, all taken in turns. Two tiers and three
-exclusive ones (a device with its own channel below the two): by run, beside the slot-by-slot dynamic programming of the
+exclusive ones (a device with its own channel below the two): by run, beside the step-by-step dynamic programming of the
 certificate's check, and three states over two.
 """
 
@@ -33,7 +33,7 @@ def main() -> None:
     found = best({(n, name): work for n, p in ((2, two), (3, three)) for name, work in works(trace, p).items()})
     print(f"{trace.n_blocks} blocks, {trace.n_slots} slots, {trace.n_runs} runs")
     for (n, name), took in found.items():
-        slow, ratio = found[n, "slot by slot (verify)"] / took, took / found[2, name]
+        slow, ratio = found[n, "step by step (verify)"] / took, took / found[2, name]
         print(
             f"S = {n} {name:26} {1e3 * took:8.1f} ms {1e9 * took / trace.n_runs:8.1f} ns a run "
             f"{slow:8.1f}x verify {ratio:6.2f} of S = 2"
@@ -56,7 +56,7 @@ def works(trace: kvopt.Trace, platform: kvopt.Platform) -> dict[str, Callable[[]
     return {
         "hard minimum": lambda: hard_minimum(trellis, prices),
         "soft minimum and gradient": lambda: soft_minimum(trellis, prices, 0.05 * unit),
-        "slot by slot (verify)": lambda: kvopt.verify(instance, Certificate(lam, mu)),
+        "step by step (verify)": lambda: kvopt.verify(instance, Certificate(lam, mu)),
     }
 
 

@@ -1,0 +1,121 @@
+"""Certificates in files, so that a proof can be checked again by anyone who has the trace.
+
+A file is a numpy archive (.npz) of the multipliers, named as in :class:`kvopt.Certificate`, those that are not there
+left out; and of ``about``, a JSON object with the ``fingerprint`` of the instance they are of, and its ``instance``
+summary, which says in what another one differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kvopt.errors import KvoptError
+from kvopt.fingerprint import fingerprint
+from kvopt.instance import Instance
+from kvopt.output import write_whole
+from kvopt.result import Certificate
+
+_NEEDED = ("channel_price", "capacity_price_s_per_byte")
+_OPTIONAL = ("step_price", "late_price")
+_ABOUT = "about"
+_FIX = "Name a file that --save-certificate or Certificate.save wrote"
+
+
+def save_certificate(
+    certificate: Certificate, path: str | os.PathLike, instance: Instance, *, field: str = "path"
+) -> None:
+    """Write a certificate of an instance, whole or not at all.
+
+    Parameters
+    ----------
+    certificate : Certificate
+    path : path of the file
+    instance : Instance
+        What it proves a bound of.
+    field : str
+        What names the path in errors.
+
+    Raises
+    ------
+    KvoptError
+        When the place is not writable.
+    """
+    arrays = {name: getattr(certificate, name) for name in (*_NEEDED, *_OPTIONAL)}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
+    about = json.dumps({"fingerprint": fingerprint(instance), "instance": instance.summary()})
+
+    def write(part: Path) -> None:
+        # Given a name, numpy would put .npz after it.
+        with part.open("wb") as file:
+            np.savez_compressed(file, **arrays, **{_ABOUT: np.array(about)})
+
+    write_whole(field, Path(path), write)
+
+
+def load_certificate(path: str | os.PathLike, instance: Instance, *, field: str = "certificate") -> Certificate:
+    """Read a certificate of an instance. It proves nothing before :func:`kvopt.verify` has computed what.
+
+    Parameters
+    ----------
+    path : path of the file
+    instance : Instance
+        What it must be of.
+    field : str
+        What names the path in errors.
+
+    Raises
+    ------
+    KvoptError
+        When the file is missing, is no certificate, or is one of another instance; the message says in what.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in (*_NEEDED, *_OPTIONAL, _ABOUT) if name in file.files}
+        about = json.loads(str(found.pop(_ABOUT)))
+        theirs, mark = about["instance"], about["fingerprint"]
+    except OSError as error:
+        raise KvoptError(field, f"cannot read {path} ({error.strerror or error})", _FIX) from None
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise KvoptError(field, f"{path} is no certificate", _FIX) from None
+    for name in _NEEDED:
+        if name not in found:
+            raise KvoptError(field, f"{path} has no {name}", _FIX)
+    for name, array in found.items():
+        if array.dtype != np.float64:
+            raise KvoptError(field, f"{name} in {path} has dtype {array.dtype}, not float64", _FIX)
+    _check_same(instance, theirs, mark, field, path)
+    return Certificate(**found)
+
+
+def _check_same(instance: Instance, theirs: Any, mark: str, field: str, path: Path) -> None:
+    """Refuse a certificate of another instance, and name what differs."""
+    fix = "Give the trace and the options it was made with"
+    if mark == fingerprint(instance):
+        return
+    # The file's summary has been JSON, where tuples are lists.
+    mine, other = (dict(_leaves(s)) for s in (json.loads(json.dumps(instance.summary())), theirs))
+    for name in mine | other:
+        if mine.get(name) != other.get(name):
+            raise KvoptError(
+                field, f"{path} is of another instance: its {name} is {other.get(name)!r}, not {mine.get(name)!r}", fix
+            )
+    problem = f"{path} is of another instance: its reads, loads or start differ, or another version made it"
+    raise KvoptError(field, problem, fix)
+
+
+def _leaves(data: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of everything in nested objects."""
+    if isinstance(data, dict):
+        for key, item in data.items():
+            yield from _leaves(item, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, data
