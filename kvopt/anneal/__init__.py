@@ -1,5 +1,5 @@
 """Simulated annealing of whole residency paths."""
 
-from kvopt.anneal.solver import Move, Schedule, solve_anneal
+from kvopt.anneal.solver import GUIDE_TAU, Move, Schedule, solve_anneal
 
-__all__ = ["Move", "Schedule", "solve_anneal"]
+__all__ = ["GUIDE_TAU", "Move", "Schedule", "solve_anneal"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,15 +56,22 @@ class LargeState:
         return bool((self.held <= self.problem.capacity[:, None]).all())
 
     def round(
-        self, number: int, temperature: float, rent: np.ndarray, seed: tuple[int, int], over: Callable[[], bool],
+        self,
+        number: int,
+        temperature: float,
+        rent: np.ndarray,
+        seed: tuple[int, int],
+        over: Callable[[], bool],
         sweeps: int = 1,
     ) -> int:
         """New paths for all blocks, window by window; returns how many changed."""
         charge = above_least(self.problem, rent)
         borders = self._borders(number)
+
         def work(w: int) -> tuple[Piece, int]:
             rng = stream(seed[0], seed[1] + (number << 16) + w)
             return self._window(borders[w], borders[w + 1], temperature, charge, rng, over, sweeps)
+
         with ThreadPoolExecutor(self.threads) as pool:
             done = list(pool.map(work, range(len(borders) - 1)))
         self.paths = joined(len(self.problem.size), [piece for piece, _ in done])
@@ -77,8 +83,7 @@ class LargeState:
         n_steps = self.low.n_steps
         shift = int(self.n_steps * ((number * 0.381966) % 1.0))
         inner = range(self.n_steps - shift, n_steps, self.n_steps)
-        borders = [0, *(n for n in inner if _LEAST_STEPS // 2 <= n <= n_steps - _LEAST_STEPS // 2), n_steps]
-        return borders
+        return [0, *(n for n in inner if _LEAST_STEPS // 2 <= n <= n_steps - _LEAST_STEPS // 2), n_steps]
 
     def _window(self, first, stop, temperature, charge, rng, over, sweeps) -> tuple[Piece, int]:
         low, problem, n_lanes = self.low, self.problem, self.low.n_lanes
@@ -104,12 +109,29 @@ class LargeState:
                     break
                 tables.dirty[:] = True
                 more, _ = sweep(
-                    problem, window, self.class_size, self.class_of, part, mode_of(temperature), tables, every, scratch, rng
+                    problem,
+                    window,
+                    self.class_size,
+                    self.class_of,
+                    part,
+                    mode_of(temperature),
+                    tables,
+                    every,
+                    scratch,
+                    rng,
                 )
                 changed += more
         piece = scatter(
-            problem, self.paths, first, window.block, window.z, window.when, window.begin, window.end,
-            low.first_step, low.last_step,
+            problem,
+            self.paths,
+            first,
+            window.block,
+            window.z,
+            window.when,
+            window.begin,
+            window.end,
+            low.first_step,
+            low.last_step,
         )
         return Piece(*piece), changed
 

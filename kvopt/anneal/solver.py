@@ -23,6 +23,8 @@ from kvopt.result import Certificate, OnProgress, Progress, Result, Termination
 from kvopt.trellis import Trellis, sample_placement
 from kvopt.trellis.rng import stream
 
+GUIDE_TAU = 0.0125
+"""Temperature of the dual's multipliers that lead chains best."""
 _CHAIN_STREAM = 1 << 40
 """Streams of chains lie above those of blocks."""
 _DESCENTS = 12

@@ -23,10 +23,8 @@ from numba import njit
 
 from kvopt.anneal.state import slot_time, slot_time_with
 
-MOST_COST = 300.0
-"""Costs of one slot count at most this many modes, so that a double holds the weight of a lane step."""
-_LEAST_RENT = 1e-250
-"""Rents are divided by."""
+NEGLIGIBLE = 40.0
+"""Temperatures by which a way must be dearer than another not to count beside it."""
 NEVER = 1e30
 """Cost of what must not be."""
 
@@ -65,14 +63,15 @@ class Window(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What lane steps cost a block of each of Q sizes: weights at a temperature, costs at none."""
+    """What lane steps cost a block of each of Q sizes; at a temperature, all ways together (their free energy)."""
 
     rent: np.ndarray
-    """float64[Q, W, L + 1, S]: of staying in a state in the slots of a step before the given lane's."""
+    """float64[Q, W, L + 1, S]: cost of staying in a state in the slots of a step before the given lane's."""
     before: np.ndarray
-    """float64[Q, W, L + 1, S * S]: of a change in those slots, charges counted from the step's first slot on."""
+    """float64[Q, W, L + 1, S * S]: cost of a change in those slots, charges counted from the step's first slot on, less what
+    the new state would have paid until then."""
     after: np.ndarray
-    """float64[Q, W, L + 1, S * S]: of a change in the slots from the given lane's on."""
+    """float64[Q, W, L + 1, S * S]: likewise of a change in the slots from the given lane's on."""
     step: np.ndarray
     """float64[Q, L, W, S * S]: of a lane step from own slot to own slot, idle throughout."""
     rest: np.ndarray
@@ -103,54 +102,14 @@ def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
     )
 
 
-SOFT, HARD = 1, 2
-"""Lengths of the tuples that say how ways are counted: ``(temperature,)`` by weights, ``(0.0, 0.0)`` by least costs. The
-length is part of the type, so kernels are compiled for each."""
+HARD = 2
+"""Length of the tuple that says that ways count by the least cost; ``(temperature,)`` says that all count. The length
+is part of the type, so kernels are compiled for each."""
 
 
 def mode_of(temperature: float) -> tuple[float, ...]:
     """The tuple for a temperature; 0 is for least costs."""
     return (temperature,) if temperature > 0.0 else (0.0, 0.0)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def weight_of(cost, mode):
-    """Boltzmann weight of a cost, kept away from underflow and overflow; or the cost itself."""
-    if len(mode) == HARD:
-        return cost
-    if cost == 0.0:
-        return 1.0
-    return math.exp(-max(min(cost / mode[0], MOST_COST), -MOST_COST))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def times(a, b, mode):
-    """What two things in a row weigh, or cost."""
-    return a * b if len(mode) == SOFT else a + b
-
-
-@njit(cache=True, nogil=True, inline="always")
-def over(a, b, mode):
-    """What is left of a without b."""
-    return a / b if len(mode) == SOFT else a - b
-
-
-@njit(cache=True, nogil=True, inline="always")
-def plus(a, b, mode):
-    """What either of two things weighs, or costs at least."""
-    return a + b if len(mode) == SOFT else min(a, b)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def nothing(mode):
-    """What cannot be weighs, or costs."""
-    return 0.0 if len(mode) == SOFT else NEVER
-
-
-@njit(cache=True, nogil=True, inline="always")
-def free(mode):
-    """What costs nothing weighs, or costs."""
-    return 1.0 if len(mode) == SOFT else 0.0
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -176,6 +135,14 @@ def time_with(load, either, swap, balanced, size, extra, swapped):
     return longest
 
 
+@njit(cache=True, nogil=True, inline="always")
+def together(a, b, mode):
+    """What either of two ways costs: their free energy, or the least."""
+    if len(mode) == HARD or abs(a - b) > NEGLIGIBLE * mode[0]:
+        return min(a, b)
+    return min(a, b) - mode[0] * math.log1p(math.exp(-abs(a - b) / mode[0]))
+
+
 @njit(cache=True, nogil=True)
 def refresh(problem, window, class_size, mode, tables):
     """Bring the tables up to date where loads have changed."""
@@ -199,36 +166,28 @@ def _sum_step(problem, window, size, n, mode, extra, tables, q):
     n_states, n_lanes = len(problem.states), problem.n_lanes
     rent, before, after = tables.rent[q, n], tables.before[q, n], tables.after[q, n]
     for z in range(n_states):
-        rent[0, z] = free(mode)
-    for lane in range(n_lanes):
-        t = n * n_lanes + lane
-        for z in range(n_states):
-            staying = times(rent[lane, z], weight_of(window.charge[t, z] * size, mode), mode)
-            rent[lane + 1, z] = max(staying, _LEAST_RENT) if len(mode) == SOFT else staying
-    for y in range(n_states):
-        for z in range(n_states):
-            before[0, n_states * y + z] = nothing(mode)
-            after[n_lanes, n_states * y + z] = nothing(mode)
+        rent[0, z] = 0.0
+        for lane in range(n_lanes):
+            rent[lane + 1, z] = rent[lane, z] + window.charge[n * n_lanes + lane, z] * size
+    before[0], after[n_lanes] = NEVER, NEVER
     for lane in range(n_lanes - 1, -1, -1):
         t = n * n_lanes + lane
         now = slot_time(window.load, window.either, problem.swap, t)
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
-                if y == z:
-                    continue
-                cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
-                change = times(weight_of(cost, mode), rent[lane + 1, y], mode)
-                change = over(change, rent[lane + 1, z], mode)
-                # Until the prefixes are summed up, row lane + 1 holds the slot's own.
-                before[lane + 1, p] = change
-                after[lane, p] = plus(after[lane + 1, p], change, mode)
+                if y != z:
+                    cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
+                    cost += rent[lane + 1, y] - rent[lane + 1, z]
+                    # Until they are taken together below, row lane + 1 holds the slot's own.
+                    before[lane + 1, p] = cost
+                    after[lane, p] = together(after[lane + 1, p], cost, mode)
     for lane in range(n_lanes):
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if y != z:
-                    before[lane + 1, p] = plus(before[lane + 1, p], before[lane, p], mode)
+                    before[lane + 1, p] = together(before[lane + 1, p], before[lane, p], mode)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -246,18 +205,15 @@ def _lane_step(states, tables, q, lane, n, first, mode, out):
     n_states, n_lanes = len(states), tables.rent.shape[2] - 1
     rent, after = tables.rent[q, n], tables.after[q, n]
     next_rent, before = tables.rent[q, n + 1], tables.before[q, n + 1]
-    for z in range(n_states):
-        stay = over(rent[n_lanes, z], rent[first, z], mode)
-        out[(n_states + 1) * z] = times(stay, next_rent[lane, z], mode)
     for y in range(n_states):
         for z in range(n_states):
-            if y == z:
-                continue
             p = n_states * y + z
-            early = times(after[first, p], rent[n_lanes, z], mode)
-            late = times(rent[n_lanes, y], before[lane, p], mode)
-            change = over(plus(early, late, mode), rent[first, y], mode)
-            out[p] = times(change, next_rent[lane, z], mode)
+            if y == z:
+                out[p] = rent[n_lanes, z] - rent[first, z] + next_rent[lane, z]
+            else:
+                early = after[first, p] + rent[n_lanes, z]
+                late = rent[n_lanes, y] + before[lane, p]
+                out[p] = together(early, late, mode) - rent[first, y] + next_rent[lane, z]
 
 
 @njit(cache=True, nogil=True)

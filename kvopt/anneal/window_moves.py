@@ -8,6 +8,7 @@ carried out on the loads exactly, and its cost returned exactly.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +16,20 @@ from numba import njit
 
 from kvopt.anneal.moves import _tables
 from kvopt.anneal.state import slot_time
-from kvopt.anneal.window import HARD, NEVER, SOFT, count_full, free, idle_cost, lacks_room, nothing, plus, refresh, time_of, time_with, times, weight_of
+from kvopt.anneal.window import (
+    HARD,
+    NEGLIGIBLE,
+    NEVER,
+    count_full,
+    idle_cost,
+    lacks_room,
+    refresh,
+    time_of,
+    time_with,
+    together,
+)
 from kvopt.trellis.rng import uniform
 
-_SURE = 1e-9
-"""Odds below which an alternative is not worth a random number."""
 _IDLE, _BORN, _READ = 0, 1, 2
 
 
@@ -104,7 +114,9 @@ def sweep(problem, window, class_size, class_of, order, mode, tables, every, scr
         overfull = _overfull(window, j, tables.full)
         delta = carry_out(problem, window, j, scratch, tables, class_size)
         if len(mode) == HARD and delta >= 0.0 and not overfull:
-            carry_out(problem, window, j, scratch, tables, class_size)  # The scratch has kept the old path: this undoes it.
+            carry_out(
+                problem, window, j, scratch, tables, class_size
+            )  # The scratch has kept the old path: this undoes it.
             continue
         changed += 1
         gained += delta
@@ -194,7 +206,7 @@ def _price_slots(problem, window, j, n, y, z, first, size, scratch):
 
 @njit(cache=True, nogil=True)
 def _forward(problem, window, j, q, mode, tables, scratch):
-    """Weights, or least costs, of all ways to each state in each own slot; False where there is none."""
+    """What all ways to each state in each own slot cost together, or the best of them; False where there is none."""
     states, n_lanes = problem.states, problem.n_lanes
     n_states, n_classes = len(states), tables.full.shape[0] - 1
     i = window.block[j]
@@ -233,8 +245,8 @@ def _forward(problem, window, j, q, mode, tables, scratch):
         scratch.either,
         scratch.extra,
     )
-    nil, every = nothing(mode), (1 << n_states) - 1
-    _enter(problem, window, j, size, mode, scratch)
+    every = (1 << n_states) - 1
+    _enter(problem, window, j, size, scratch)
     was_closed = 0  # States that cannot be held throughout the lane step before.
     for n in range(begin, last + 1):
         t = n * n_lanes + lane
@@ -245,7 +257,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
             shut = _shut(held, capacity, inside, t, y_old, size)
             for z in range(n_states):
                 if shut >> z & 1 and shut != every:
-                    reached[n, z] = nil
+                    reached[n, z] = NEVER
         own = kind[n] != _IDLE or (written and n == begin)
         if own:
             read, born = 1 if kind[n] == _READ else 0, written and n == begin
@@ -267,7 +279,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                         cost += size * (op_price[read, y, z] + (write_price[y] if born else 0.0))
                     change[y, z] = cost
         if n == last:
-            _leave(problem, window, j, n, size, mode, own, scratch)
+            _leave(problem, window, j, n, size, own, scratch)
             break
         closed = 0
         for k in range(held.shape[0]):
@@ -288,7 +300,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
             coming = closed & ~shut & ~closed_next
             going = 0
             for z in range(n_states):
-                if closed >> z & 1 and not was_closed >> z & 1 and reached[n, z] != nil:
+                if closed >> z & 1 and not was_closed >> z & 1 and reached[n, z] < NEVER:
                     going = 1
             special = coming != 0 or going != 0
         was_closed = closed
@@ -296,7 +308,7 @@ def _forward(problem, window, j, q, mode, tables, scratch):
             # Slot by slot: with what changes in the ones so far, and then staying.
             for y in range(n_states):
                 for z in range(n_states):
-                    rest[n_states * y + z] = free(mode) if y == z else nil
+                    rest[n_states * y + z] = 0.0 if y == z else NEVER
             for o in range(1 if own else 0, n_lanes):
                 s = t + o
                 here_old = y_old if o <= old_when[n] else z_old
@@ -308,9 +320,9 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                     base_either[0] = either[s]
                 now = time_of(base_load, base_either, swap, balanced)
                 for z in range(n_states):
-                    stay = nil if shut >> z & 1 else weight_of(charge[s, z] * size, mode)
+                    stay = NEVER if shut >> z & 1 else charge[s, z] * size
                     for y in range(n_states):
-                        rest[n_states * y + z] = times(rest[n_states * y + z], stay, mode)
+                        rest[n_states * y + z] += stay
                 for y in range(n_states):
                     for z in range(n_states):
                         if y != z and not shut >> y & 1:
@@ -318,8 +330,8 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                                 extra[c] = op[0, y, z, c]
                             longer = time_with(base_load, base_either, swap, balanced, size, extra, False) - now
                             cost = second * longer + size * op_price[0, y, z]
-                            goes = times(rest[(n_states + 1) * y], weight_of(cost, mode), mode)
-                            rest[n_states * y + z] = plus(rest[n_states * y + z], goes, mode)
+                            cost += rest[(n_states + 1) * y]
+                            rest[n_states * y + z] = together(rest[n_states * y + z], cost, mode)
             closed = 0
         elif own:
             for p in range(n_states * n_states):
@@ -331,32 +343,27 @@ def _forward(problem, window, j, q, mode, tables, scratch):
             for y in range(n_states):
                 for z in range(n_states):
                     if closed >> y & 1 or closed >> z & 1:
-                        rest[n_states * y + z] = nil
-        largest = nil
+                        rest[n_states * y + z] = NEVER
         for y in range(n_states):
-            stays = weight_of(change[y, y], mode) if own else free(mode)
             for z in range(n_states):
                 p = n_states * y + z
                 if not own:
                     way[n, p] = rest[p]
                 elif y == z:
-                    own_way[n, p] = nil
-                    way[n, p] = times(stays, rest[p], mode)
+                    own_way[n, p] = NEVER
+                    way[n, p] = change[y, y] + rest[p]
                 else:
-                    goes = weight_of(change[y, z], mode)
-                    own_way[n, p] = times(goes, rest[(n_states + 1) * z], mode)
-                    way[n, p] = plus(own_way[n, p], times(stays, rest[p], mode), mode)
+                    own_way[n, p] = change[y, z] + rest[(n_states + 1) * z]
+                    way[n, p] = together(own_way[n, p], change[y, y] + rest[p], mode)
+        best = NEVER
         for z in range(n_states):
-            total = nil
+            total = NEVER
             for y in range(n_states):
-                total = plus(total, times(reached[n, y], way[n, n_states * y + z], mode), mode)
+                total = together(total, reached[n, y] + way[n, n_states * y + z], mode)
             reached[n + 1, z] = total
-            largest = max(largest, total) if len(mode) == SOFT else min(largest, total)
-        if (len(mode) == SOFT and largest == 0.0) or (len(mode) == HARD and largest >= NEVER):
+            best = min(best, total)
+        if best >= NEVER:
             return False
-        if len(mode) == SOFT and largest < 1e-100:
-            for z in range(n_states):
-                reached[n + 1, z] /= largest
     return True
 
 
@@ -371,27 +378,25 @@ def _shut(held, capacity, inside, t, old, size):
 
 
 @njit(cache=True, nogil=True)
-def _leave(problem, window, j, n, size, mode, own, scratch):
+def _leave(problem, window, j, n, size, own, scratch):
     """Weigh the block's last lane step, in which it stays in its state."""
     t, reached = n * problem.n_lanes + problem.lane[window.block[j]], scratch.reached
     for z in range(len(problem.states)):
-        cost = scratch.change[z, z] if own else window.charge[t, z] * size
-        fits = True
+        reached[n, z] += scratch.change[z, z] if own else window.charge[t, z] * size
         for later in range(t + 1, _closing(problem, window, j, n)):
-            fits = fits and _fits(problem, window, j, later, z, window.z[j, n], size)
-        weight = weight_of(cost, mode) if fits else nothing(mode)
-        reached[n, z] = times(reached[n, z], weight, mode)
+            if not _fits(problem, window, j, later, z, window.z[j, n], size):
+                reached[n, z] = NEVER
 
 
 @njit(cache=True, nogil=True)
-def _enter(problem, window, j, size, mode, scratch):
-    """Weights of the states in the block's first own slot of the window."""
+def _enter(problem, window, j, size, scratch):
+    """What it costs to be in each state in the block's first own slot of the window."""
     n_states, begin = len(problem.states), window.begin[j]
     lane = problem.lane[window.block[j]]
     reached = scratch.reached[begin]
     for z in range(n_states):
         if not window.loose_begin[j]:
-            reached[z] = free(mode) if z == window.z[j, begin] else nothing(mode)
+            reached[z] = 0.0 if z == window.z[j, begin] else NEVER
             continue
         cost, fits = 0.0, True
         if not _born(problem, window, j, begin):
@@ -399,7 +404,7 @@ def _enter(problem, window, j, size, mode, scratch):
             for t in range(lane):
                 cost += window.charge[t, z] * size
                 fits = fits and _fits(problem, window, j, t, z, window.z[j, begin], size)
-        reached[z] = weight_of(cost, mode) if fits else nothing(mode)
+        reached[z] = cost if fits else NEVER
 
 
 @njit(cache=True, nogil=True)
@@ -418,15 +423,15 @@ def _backward(problem, window, j, mode, scratch, rng):
     new_when[last] = old_when[last]
     z = np.int64(old_z[last])
     if window.loose_end[j]:
-        z = _choose(reached, last, way, -1, z, z, n_states, mode, rng)
+        z = _choose(reached, last, way, -1, z, n_states, mode, rng)
         new_z[last] = z
-    elif reached[last, z] == nothing(mode):
+    elif reached[last, z] >= NEVER:
         return -1
     different = 1 if z != old_z[last] else 0
     for n in range(last - 1, begin - 1, -1):
         if z < 0:
             return -1
-        y = _choose(reached, n, way, z, z, np.int64(old_z[n]), n_states, mode, rng)
+        y = _choose(reached, n, way, z, np.int64(old_z[n]), n_states, mode, rng)
         new_z[n], new_when[n] = y, 0
         if y != z and y >= 0:
             new_when[n] = _choose_slot(problem, window, j, n, y, z, mode, scratch, rng)
@@ -437,38 +442,34 @@ def _backward(problem, window, j, mode, scratch, rng):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _choose(reached, n, way, z, first, old, n_states, mode, rng):
-    """A state at lane step n by its weight on the way to z (any, if z < 0); of the least cost, the old one among
-    equals; -1 where none is possible.
-
-    ``first`` is the state that is mostly chosen, which saves random numbers.
-    """
-    if len(mode) == HARD:
-        best, least = np.int64(-1), NEVER
-        for y in range(n_states):
-            cost = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0)
-            if cost < least or (cost == least and y == old):
-                best, least = np.int64(y), cost
-        return best
-    others, own = 0.0, 0.0
+def _choose(reached, n, way, z, old, n_states, mode, rng):
+    """A state at lane step n on the way to z (to any, if z < 0), drawn by its Boltzmann weight; or the best, ``old``
+    among equals; -1 where none is possible."""
+    best, least = np.int64(-1), NEVER
     for y in range(n_states):
-        weight = reached[n, y] * (way[n, n_states * y + z] if z >= 0 else 1.0)
-        if y == first:
-            own = weight
-        else:
-            others += weight
-    if others <= _SURE * own:
-        return first if own > 0.0 else np.int64(-1)
-    r = uniform(rng) * (own + others) - own
-    found = first
-    if r >= 0.0:
-        for y in range(n_states):
-            weight = reached[n, y] * (way[n, n_states * y + z] if z >= 0 else 1.0)
-            if y != first and weight > 0.0:
-                found = np.int64(y)
-                r -= weight
-                if r < 0.0:
-                    break
+        cost = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0)
+        if cost < least or (cost == least and y == old):
+            best, least = np.int64(y), cost
+    if len(mode) == HARD or best < 0:
+        return best
+    total = 1.0
+    for y in range(n_states):
+        above = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0) - least
+        if y != best and above < NEGLIGIBLE * mode[0]:
+            total += math.exp(-above / mode[0])
+    if total == 1.0:
+        return best
+    r = uniform(rng) * total - 1.0
+    if r < 0.0:
+        return best
+    found = best
+    for y in range(n_states):
+        above = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0) - least
+        if y != best and above < NEGLIGIBLE * mode[0]:
+            found = np.int64(y)
+            r -= math.exp(-above / mode[0])
+            if r < 0.0:
+                break
     return found
 
 
@@ -485,10 +486,7 @@ def _choose_slot(problem, window, j, n, y, z, mode, scratch, rng):
     if scratch.kind[n] != _IDLE or _born(problem, window, j, n):
         first = 1
         own, way = scratch.own[n, p], scratch.way[n, p]
-        if len(mode) == SOFT:
-            if n_lanes == 1 or uniform(rng) * way < own:
-                return 0
-        elif own <= way:
+        if n_lanes == 1 or (own <= way if len(mode) == HARD else uniform(rng) < math.exp((way - own) / mode[0])):
             return 0
     if n_lanes == 1:
         return 0
@@ -504,7 +502,7 @@ def _choose_slot(problem, window, j, n, y, z, mode, scratch, rng):
         return old if same and old >= first and slots[old] == slots[best] else best
     least, total = slots[best], 0.0
     for o in range(first, n_lanes):
-        slots[o] = 0.0 if slots[o] >= NEVER else weight_of(slots[o] - least, mode)
+        slots[o] = math.exp((least - slots[o]) / mode[0])
         total += slots[o]
     r = uniform(rng) * total
     for o in range(first, n_lanes):

@@ -21,7 +21,7 @@ in the sum are free (:class:`_Tail`): smooth, and inside the tail's polytope wha
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
@@ -33,7 +33,7 @@ from kvopt.bounds.sample import thinned
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
 from kvopt.prices import tail_steps
-from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
+from kvopt.result import Bound, Certificate, Guide, OnProgress, Progress, Role, Termination
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 
 _FIRST_TAU = 0.1
@@ -44,8 +44,8 @@ _SAMPLED_STAGES = 3
 """The first stages ask a sample of the blocks, where there are many."""
 _SAMPLE_RUNS, _MOST_THINNED = 80_000, 16
 """A sample has at least so many runs, and at least one block in so many."""
-_GUIDE_STAGE = 3
-"""The last stage whose multipliers guide an annealer (tau = 0.0125)."""
+_GUIDE_STAGES = 9
+"""The first so many stages leave their multipliers as guides for an annealer (tau = 0.1 to 0.0004)."""
 _SETTLED = 0.0025
 """A stage is over when a step gains less than this share of tau, relative to the value. Measured on 50k-100k columns: a
 tenth of it takes a third more evaluations, ten times as much leaves stages so far from their top that some never
@@ -117,7 +117,7 @@ class _Ascent:
     objective_unit: str
     tau: float = 0.0
     evaluations: int = 0
-    guide: Certificate | None = None
+    guides: list[Guide] = field(default_factory=list)
     last_end: np.ndarray | None = None
     descent: Descent | None = None
 
@@ -295,7 +295,7 @@ def dual_bound(
     best, termination, history = _climb(ascent, start or first, tolerance, target_s, on_progress, began)
     best = max((best, (ascent.hard(first), first)), key=lambda found: found[0])
     found = _finished(instance, best[1], best[0], termination, began, history, late_price)
-    return replace(found, guide=ascent.guide)
+    return replace(found, guides=tuple(ascent.guides))
 
 
 def _climb(
@@ -315,8 +315,8 @@ def _climb(
         if stage == _SAMPLED_STAGES:
             ascent.ask_all()
         termination = _settle(ascent, tau, start)
-        if stage <= _GUIDE_STAGE:
-            ascent.guide = ascent.multipliers(start)
+        if stage < _GUIDE_STAGES and ascent.descent is not None:
+            ascent.guides.append(Guide(tau, ascent.multipliers(start)))
         value, multipliers = ascent.hardest(ascent.multipliers(start))
         # Each halving of tau halves the loss, so what a stage has gained is about what is left to gain.
         quiet = quiet + 1 if abs(value - last) <= tolerance * abs(value) else 0
