@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The kernels are compiled once into numba's on-disk cache; their sources say when that has to be done again.
-KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py)
+KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernels/*.py)
 
 .PHONY: demo test bench lint format notebooks clean
 
@@ -14,10 +14,8 @@ demo: $(VENV)/.warm
 test: $(VENV)/.dev $(VENV)/.warm
 	$(BIN)/python -m pytest -n auto
 
-bench: $(VENV)/.dev $(VENV)/.warm
-	@set -e; for script in $(wildcard tests/benchmarks/bench_*.py); do \
-	  name=$$(basename $$script .py); echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; \
-	done
+bench: $(VENV)/.bench $(VENV)/.warm
+	$(BIN)/python -m tests.benchmarks.run_all
 
 notebooks: $(VENV)/.dev $(VENV)/.warm
 	$(BIN)/python -m tests.notebooks.execute
@@ -43,6 +41,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	@touch $@
 
 $(VENV)/.warm: $(VENV)/.installed $(KERNELS)

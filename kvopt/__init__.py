@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvopt import instances
 from kvopt.compare import Comparison, compare, sub_instance
 from kvopt.errors import Infeasible, KvoptError
 from kvopt.evaluate import Evaluation, evaluate
@@ -71,6 +72,7 @@ __all__ = [
     "example_trace",
     "explain",
     "export_model",
+    "instances",
     "load_placement",
     "load_trace",
     "methods",

@@ -12,7 +12,7 @@ import numpy as np
 from kvopt.instance import Instance
 from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
-from kvopt.solve import ALIASES, bound, check_accepts, methods, solve
+from kvopt.solve import ALIASES, ENGINES, GUIDED, bound, check_accepts, methods, solve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("static-oldest", "static-hottest", "lru", "belady", "look-ahead", "anneal", "exact")
 BASELINE = "static-oldest"
+TIMED = (*ENGINES, GUIDED)
+"""Methods that heed a time limit."""
 _EXACT_STEPS = 8
 _EXACT_COLUMNS = 10_000
 """Above this many columns "exact" is run on a sub-instance, and the table says so."""
@@ -149,7 +151,7 @@ def compare(
         See :func:`kvopt.methods`. "exact" runs on a sub-instance when the instance is too large for it. One chain of
         "anneal" starts from the best of the methods before it, which it is never worse than.
     time_limit : float, optional
-        Seconds for each of: the bound, annealing, the exact model. Policies take what they take.
+        Seconds for each of: the bound, annealing, the exact model, the guided policy. Policies take what they take.
     seed : int
     objective : Objective, optional
         In place of the instance's; see :mod:`kvopt.objective`.
@@ -184,7 +186,7 @@ def compare(
                 sub = _compare_sub(instance, time_limit, seed, progress_of(name))
                 stopped = any(r.termination is Termination.INTERRUPTED for r in sub.results.values())
                 continue
-            limit = time_limit if name in ("anneal", "exact") else None
+            limit = time_limit if name in TIMED else None
             start = _best(results) if name == "anneal" else None
             options = {"threads": threads} if name == "anneal" else {}
             results[name] = solve(

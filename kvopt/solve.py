@@ -12,16 +12,18 @@ from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Termination
 
 ENGINES = ("anneal", "exact")
+GUIDED = "guided"
+"""Annealing of the look-ahead policy's two parameters: an engine's loop around a policy."""
 ALIASES = {"static": "static-oldest"}
 _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
 
 
 def methods() -> list[str]:
-    """All names :func:`solve` takes: the engines and every registered policy."""
+    """All names :func:`solve` takes: the engines, the guided policy and every registered policy."""
     from kvopt import policies
 
-    return [*ENGINES, *policies.names()]
+    return [*ENGINES, GUIDED, *policies.names()]
 
 
 def solve(
@@ -42,13 +44,14 @@ def solve(
     ----------
     instance : Instance
     method : str
-        "anneal", "exact" or a policy; :func:`methods` lists them.
+        "anneal", "exact", "guided" or a policy; :func:`methods` lists them.
     time_limit : float, optional
         Seconds. When they are over the best so far is returned, never an error.
     seed : int
         Equal seeds give equal results where no time limit cuts the run short.
     start : Placement, Result or str, optional
-        Where to start: a placement, a result that has one, or the name of a policy. Policies take none.
+        Where to start: a placement, a result that has one, or the name of a policy. Policies take none, nor does
+        "guided".
     bound : Bound, optional
         A bound computed before, to report the gap to; annealing also starts from a dual bound's multipliers.
         Without one, annealing computes its own.
@@ -57,7 +60,8 @@ def solve(
     on_progress : callable, optional
         Called with a :class:`kvopt.Progress` now and then.
     **options
-        The method's own: of :func:`kvopt.anneal.solve_anneal`, :func:`kvopt.exact.solve_exact` or the policy.
+        The method's own: of :func:`kvopt.anneal.solve_anneal`, :func:`kvopt.exact.solve_exact`,
+        :func:`kvopt.anneal.guided.solve_guided` or the policy.
 
     Returns
     -------
@@ -78,6 +82,8 @@ def solve(
         return _anneal(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
     if method == "exact":
         return _exact(instance, time_limit, seed, _placement(instance, start), bound, on_progress, options)
+    if method == GUIDED:
+        return _guided(instance, time_limit, seed, bound, on_progress, options)
     return _policy(instance, method, bound, on_progress, options)
 
 
@@ -94,7 +100,7 @@ def check_arguments(method: str, time_limit: float | None, start: Placement | Re
     if method not in methods():
         raise MethodError("method", f"there is no method {method!r}", f"Choose one of: {', '.join(methods())}")
     if start is not None and method not in ENGINES:
-        raise MethodError("start", f"policy {method!r} takes no start", "Leave it out")
+        raise MethodError("start", f"{method!r} takes no start", "Leave it out")
     if isinstance(start, str) and ALIASES.get(start, start) not in methods():
         raise MethodError("start", f"there is no method {start!r}", f"Choose one of: {', '.join(methods())}")
     return method
@@ -216,6 +222,19 @@ def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Re
         **_checked(solve_exact, options),
     )
     return replace(result, bound=_better(given, result.bound))
+
+
+def _guided(instance, time_limit, seed, given, on_progress, options) -> Result:
+    from kvopt import policies
+    from kvopt.anneal.guided import solve_guided
+
+    def place(window_steps: int, ratio: float) -> Placement:
+        return policies.simulate(instance, policies.get("look-ahead", window_steps=window_steps, ratio=ratio))
+
+    result = solve_guided(
+        instance, place, time_limit_s=time_limit, seed=seed, on_progress=on_progress, **_checked(solve_guided, options)
+    )
+    return replace(result, bound=given)
 
 
 def _policy(instance, name, given, on_progress, options) -> Result:

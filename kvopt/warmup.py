@@ -41,7 +41,7 @@ def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance) -> None:
 
 
 def warm_up(like: kvopt.Instance | None = None) -> None:
-    """Bound and anneal tiny instances: blocks of one size and of several, so that every kernel is met.
+    """Bound and anneal tiny instances, and simulate policies: blocks of one size and of several, to meet every kernel.
 
     Parameters
     ----------
@@ -59,6 +59,8 @@ def warm_up(like: kvopt.Instance | None = None) -> None:
         # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
         bound = kvopt.bound(instance, tolerance=1.0)
         kvopt.solve(instance, "anneal", bound=bound)
+        for method in ("lru", "belady", "look-ahead", "static-oldest", "static-hottest"):
+            kvopt.solve(instance, method)
         if wanted != latency() and not is_custom(wanted):
             kvopt.solve(instance, "anneal", bound=bound, objective=wanted)
 
@@ -72,7 +74,7 @@ def _trace(size_bytes: np.ndarray) -> kvopt.Trace:
         step[read],
         n_steps=n_steps,
         n_lanes=n_lanes,
-        lane=np.arange(n_blocks) % n_lanes,
+        lane=np.arange(n_blocks) * n_lanes // n_blocks,
         size_bytes=size_bytes,
         write_step=np.full(n_blocks, -1),
     )

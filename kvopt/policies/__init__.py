@@ -13,10 +13,11 @@ from importlib import metadata
 from typing import Any
 
 from kvopt.errors import MethodError
+from kvopt.policies.hits import hits
 from kvopt.policies.protocol import Decision, Policy, View
 from kvopt.policies.simulate import simulate
 
-__all__ = ["GROUP", "Decision", "Policy", "View", "get", "names", "simulate"]
+__all__ = ["GROUP", "Decision", "Policy", "View", "get", "hits", "names", "simulate"]
 
 GROUP = "kvopt.policies"
 

@@ -1,4 +1,7 @@
-"""Run a policy over an instance: one loop over the slots, the same for every policy."""
+"""Run a policy over an instance: one loop over the slots, the same for every policy.
+
+Where there is a compiled one of the same outcome (:mod:`kvopt.policies.fast`), that is taken.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.policies.accesses import AccessStream, RunIndex
+from kvopt.policies.fast import EVENTS, simulation_of
 from kvopt.policies.protocol import Policy, View, fitting
 from kvopt.policies.record import Copies, Record
 from kvopt.policies.spill import hold_back, leave_alone
@@ -19,7 +23,6 @@ from kvopt.result import OnProgress, Progress
 from kvopt.trace import PREFILL
 
 _NONE = np.zeros(0, np.int64)
-_EVENTS = 50
 
 
 def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None = None) -> Placement:
@@ -46,6 +49,12 @@ def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None 
         When the policy overfills the fast tier, promotes a block that does not exist, or looks into the future without
         being clairvoyant; or when the tiers are so full that no split of the blocks over them is found.
     """
+    fast = simulation_of(instance, policy)
+    return simulate_by_slots(instance, policy, on_progress) if fast is None else fast(instance, policy, on_progress)
+
+
+def simulate_by_slots(instance: Instance, policy: Policy, on_progress: OnProgress | None = None) -> Placement:
+    """The same, always by the loop that asks the policy in every slot."""
     return _Simulation(instance, policy).run(on_progress)
 
 
@@ -77,7 +86,7 @@ class _Simulation:
     def run(self, on_progress: OnProgress | None) -> Placement:
         began = time.perf_counter()
         n_slots = self.instance.n_slots
-        every = max(n_slots // _EVENTS, 1)
+        every = max(n_slots // EVENTS, 1)
         self._look(-1)
         if self.instance.initial is None:
             self._decide(_blocks(self.policy.start(self.view)), _NONE)

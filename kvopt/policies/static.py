@@ -22,11 +22,7 @@ class StaticOldest:
     clairvoyant: bool = field(default=False, init=False)
 
     def start(self, view: View) -> np.ndarray:
-        lane = view.block_lane[view.arriving]
-        by_lane = np.argsort(lane, kind="stable")
-        counts = np.bincount(lane, minlength=view.n_lanes)
-        token = np.arange(len(lane)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return _first_fitting(view, view.arriving[by_lane[np.argsort(token, kind="stable")]])
+        return _first_fitting(view, by_token(view.arriving, view.block_lane, view.n_lanes))
 
     def step(self, view: View) -> Decision:
         return _first_fitting(view, view.arriving), _NONE
@@ -64,6 +60,22 @@ class StaticHottest:
                 life += view.size_bytes[block]
                 chosen[block] = True
         return chosen
+
+
+def by_token(blocks: np.ndarray, block_lane: np.ndarray, n_lanes: int) -> np.ndarray:
+    """int[...]: blocks, given in ascending order, by their position in their lane, of equals the lower lane first.
+
+    Parameters
+    ----------
+    blocks : int[...]
+    block_lane : int32[B]
+    n_lanes : int
+    """
+    lane = block_lane[blocks]
+    by_lane = np.argsort(lane, kind="stable")
+    counts = np.bincount(lane, minlength=n_lanes)
+    token = np.arange(len(lane)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return blocks[by_lane[np.argsort(token, kind="stable")]]
 
 
 def _first_fitting(view: View, blocks: np.ndarray) -> np.ndarray:
