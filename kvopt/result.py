@@ -6,8 +6,8 @@ only a certified or claimed bound is a lower one, and the two never share a fiel
 
 from __future__ import annotations
 
-import os
 import math
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

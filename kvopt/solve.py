@@ -182,7 +182,7 @@ def _placement(instance: Instance, start: Placement | Result | str | None) -> Pl
 
 
 def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> Result:
-    from kvopt.anneal import GUIDE_TAU, solve_anneal
+    from kvopt.anneal import solve_anneal
 
     began = time.perf_counter()
     options = _checked(solve_anneal, options)
@@ -195,13 +195,13 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.0)
     if known.termination is Termination.INTERRUPTED:
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
-    guide = known.guide(GUIDE_TAU)
     result = solve_anneal(
         instance,
         time_limit_s=left,
         seed=seed,
         start=start,
-        multipliers=known.certificate if guide is None else guide.certificate,
+        multipliers=known.certificate,
+        guides=known.guides,
         bound_s=None if instance.custom else known.value,
         on_progress=on_progress,
         **options,

@@ -68,8 +68,8 @@ class Tables(NamedTuple):
     rent: np.ndarray
     """float64[Q, W, L + 1, S]: cost of staying in a state in the slots of a step before the given lane's."""
     before: np.ndarray
-    """float64[Q, W, L + 1, S * S]: cost of a change in those slots, charges counted from the step's first slot on, less what
-    the new state would have paid until then."""
+    """float64[Q, W, L + 1, S * S]: cost of a change in those slots, charges counted from the step's first slot on, less
+    what the new state would have paid until then."""
     after: np.ndarray
     """float64[Q, W, L + 1, S * S]: likewise of a change in the slots from the given lane's on."""
     step: np.ndarray

@@ -87,7 +87,7 @@ def make_scratch(problem, n_steps: int) -> Scratch:
 
 @njit(cache=True, nogil=True)
 def sweep(problem, window, class_size, class_of, order, mode, tables, every, scratch, rng):
-    """Give every block in ``order`` a new path; returns how many changed, and what that changes the objective by.
+    """Give every block in ``order`` a new path; returns how many changed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def sweep(problem, window, class_size, class_of, order, mode, tables, every, scr
     every : int
         Blocks between two looks at the tables.
     """
-    changed, gained = 0, 0.0
+    changed = 0
     for count in range(order.shape[0]):
         if count % every == 0:
             refresh(problem, window, class_size, mode, tables)
@@ -119,8 +119,7 @@ def sweep(problem, window, class_size, class_of, order, mode, tables, every, scr
             )  # The scratch has kept the old path: this undoes it.
             continue
         changed += 1
-        gained += delta
-    return changed, gained
+    return changed
 
 
 @njit(cache=True, nogil=True)

@@ -1,9 +1,9 @@
 """Sampling: each block's path from its Boltzmann distribution, by forward filtering and backward sampling.
 
 The states at the ends of the table entries that cover a life are drawn first, backwards. Inside an entry a block mostly
-stays where it is. How likely it is to stay throughout is known from sums of what staying costs; if it does not, the lane
-step of its first move (its last, in the half of the table that is told from the left) is drawn from the table's own
-products, and within that lane step the slot. So a path takes time in proportion to its runs and moves, and not to its
+stays where it is. How likely it is to stay throughout is known from sums of what staying costs; if it does not, the
+lane step of its first move (of its last, in the right half of a block of the table) is drawn from the table's own
+products, and within that lane step the slot. So a path takes time in proportion to its runs and moves, not to its
 length.
 """
 
@@ -357,8 +357,8 @@ def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, mov
 
 @njit(cache=True, nogil=True)
 def _move_or_wait(states, slots, step, onward, start, stop, z, z_next, rng, part):
-    """The next state of a block that has not moved in its lane step so far, and will: by the weights of all ways on from
-    each, but for z without the way that stays to the end."""
+    """The next state of a block that has not moved in its lane step so far, and will: by the weights of all ways on
+    from each, but for z without the way that stays to the end."""
     n_states = len(states)
     total, top = terms(states, step, n_states * z, 1, onward, z_next, n_states, part)
     if z == z_next:
