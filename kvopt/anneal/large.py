@@ -32,7 +32,8 @@ from kvopt.placement import Placement
 from kvopt.trellis.rng import stream
 
 _GUIDE_TAU, _FIRST, _LAST = 0.0125, 0.02, 0.004
-"""Temperatures of the dual that is sampled, of the first and of the last round, where moving up and down costs two reads."""
+"""Temperatures of the dual that is sampled, of the first and of the last round, where moving up and down costs two
+reads."""
 _POWER, _LAST_POWER = 0.6, 0.25
 """How they fall with what moves cost. Measured at 2 (embedded trace) and 0.09 reads (published setting)."""
 _SWEEPS = 12

@@ -138,6 +138,7 @@ def solve_anneal(
     schedule: Schedule | None = None,
     move: Move | str = Move.PATH,
     restarts: int | None = None,
+    windows: bool | None = None,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Result:
@@ -169,8 +170,11 @@ def solve_anneal(
     restarts : int, optional
         Independent chains, the best of which counts; by default 2, and more on small instances, where they cost
         nothing.
+    windows : bool, optional
+        Whether to work by lane steps in windows of time, as large instances need (:mod:`kvopt.anneal.large`): one chain
+        then, on all threads. By the instance's size unless given; only for sums over slots and moves by paths.
     threads : int, optional
-        Chains run side by side; the result does not depend on it.
+        Chains, or windows, run side by side; the result does not depend on it.
     on_progress : callable, optional
 
     Returns
@@ -187,7 +191,7 @@ def solve_anneal(
     low = lower(instance)
     problem = make_problem(low)
     cells = int((low.death_slot - low.birth_slot).sum())
-    large = move is Move.PATH and cells >= _LARGE_CELLS and not (problem.stepwise or instance.custom)
+    large = _in_windows(windows, cells, move, problem.stepwise or instance.custom)
     tau = guide_tau(low) if large else GUIDE_TAU
     guide = min(guides, key=lambda guide: abs(math.log(guide.tau / tau)), default=None)
     if guide is not None:
@@ -239,6 +243,13 @@ def solve_anneal(
         history=tuple(run.history),
         details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
+
+
+def _in_windows(windows: bool | None, cells: int, move: Move, steps_count: bool) -> bool:
+    able = move is Move.PATH and not steps_count
+    if windows and not able:
+        raise MethodError("windows", "take moves by paths and sums over slots only", "Leave it out")
+    return able and (cells >= _LARGE_CELLS if windows is None else windows)
 
 
 def _known_move(move: Move | str) -> Move:
@@ -368,10 +379,12 @@ def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent:
 
 
 def _best_of(instance: Instance, chains: list[tuple[float, Placement]], start: Placement | None) -> Placement | None:
-    """The chain with the least time, or the start if it is feasible and better."""
+    """The chain with the least time, or the start if it is feasible and better; without either what can be had for
+    nothing, everything in the backing tier, if that is feasible."""
     candidates = list(chains)
     if start is not None and not start.violations(instance, most=1):
         candidates.append((evaluate(instance, start).objective, start))
     if not candidates:
-        return None
+        backing = Placement.backing(instance)
+        return None if backing.violations(instance, most=1) else backing
     return min(candidates, key=lambda found: found[0])[1]
