@@ -6,6 +6,7 @@ only a certified or claimed bound is a lower one, and the two never share a fiel
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -150,6 +151,25 @@ class Certificate:
 
 
 @dataclass(frozen=True, eq=False)
+class Guide:
+    """Multipliers at which the dual, smoothed at a temperature, is about as high as it gets.
+
+    There the expected loads and occupancy of the smoothed paths are those of a nearly feasible fractional placement; at
+    another temperature they are not. So this is what an annealer starts from, rather than from the multipliers that
+    prove most.
+
+    Parameters
+    ----------
+    tau : float
+        In units of what a byte read from the backing tier costs (:func:`kvopt.lowering.unit_per_byte`).
+    certificate : Certificate
+    """
+
+    tau: float
+    certificate: Certificate
+
+
+@dataclass(frozen=True, eq=False)
 class Bound:
     """A value of the objective that no placement can beat.
 
@@ -164,9 +184,8 @@ class Bound:
     verified : bool
         Whether the certificate was re-evaluated by the independent slow path.
     certificate : Certificate or None
-    guide : Certificate or None
-        Multipliers of a warmer stage of the ascent: a slightly lower bound from smoother prices, which lead an annealer
-        better than the spiky ones that prove most.
+    guides : tuple of Guide
+        Multipliers of the warmer stages of the ascent, the hottest first: lower bounds from smoother prices.
     termination : Termination
     elapsed_s : float
     history : tuple of Progress
@@ -179,11 +198,15 @@ class Bound:
     role: Role
     verified: bool = False
     certificate: Certificate | None = None
-    guide: Certificate | None = None
+    guides: tuple[Guide, ...] = ()
     termination: Termination = Termination.FINISHED
     elapsed_s: float = 0.0
     history: tuple[Progress, ...] = ()
     unit: str = "s"
+
+    def guide(self, tau: float) -> Guide | None:
+        """The guide of the temperature nearest to ``tau``; None without any."""
+        return min(self.guides, key=lambda guide: abs(math.log(guide.tau / tau)), default=None)
 
     @property
     def value_s(self) -> float:

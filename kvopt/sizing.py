@@ -27,6 +27,8 @@ from kvopt.vary import Axis, axis
 
 _SHARE_OF_LOWER = 0.4
 """Share of the time limit for the proven end."""
+_START_TAU = 0.0125
+"""Temperature of the multipliers from which the dual of the next value starts."""
 _PROBES = 6
 """Annealing runs the time left is divided among."""
 _POLICIES = ("belady", "look-ahead")
@@ -212,7 +214,8 @@ class _Search:
             target_s=self.target_s,
             on_progress=self._progress("lower"),
         )
-        self.start = found.guide or found.certificate
+        warm = found.guide(_START_TAU)
+        self.start = found.certificate if warm is None else warm.certificate
         self.probes.append({"value": value, "bound_s": float(found.value), "achieved_s": None})
         self._prove(value, found)
         if found.termination is Termination.INTERRUPTED:

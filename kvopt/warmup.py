@@ -59,6 +59,8 @@ def warm_up(like: kvopt.Instance | None = None) -> None:
         # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
         bound = kvopt.bound(instance, tolerance=1.0)
         kvopt.solve(instance, "anneal", bound=bound)
+        if like is None or not (like.prices.stepwise or like.custom):
+            kvopt.solve(instance, "anneal", bound=bound, windows=True)
         for method in ("lru", "belady", "look-ahead", "static-oldest", "static-hottest"):
             kvopt.solve(instance, method)
         if wanted != latency() and not is_custom(wanted):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 
+from kvopt.anneal.large import anneal_windows, guide_tau, schedule_of
 from kvopt.anneal.moves import shuffle
+from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
 from kvopt.errors import MethodError
@@ -19,10 +23,12 @@ from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
 from kvopt.placement import Placement
-from kvopt.result import Certificate, OnProgress, Progress, Result, Termination
+from kvopt.result import Certificate, Guide, OnProgress, Progress, Result, Termination
 from kvopt.trellis import Trellis, sample_placement
 from kvopt.trellis.rng import stream
 
+GUIDE_TAU = 0.0125
+"""Temperature of the dual's multipliers that lead chains best."""
 _CHAIN_STREAM = 1 << 40
 """Streams of chains lie above those of blocks."""
 _DESCENTS = 12
@@ -39,58 +45,6 @@ class Move(Enum):
     """Redraw a block's whole residency path."""
     FLIP = "flip"
     """Flip one block's tier in one slot: the textbook move."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Temperatures and lengths; every temperature is in units of reading a mean block from the backing tier.
-
-    Parameters
-    ----------
-    sweeps : int
-        Sweeps over all blocks a chain.
-    first, last : float
-        Temperatures of the first and the last sweep; geometric in between. Below about 0.007 the dearest slots cost
-        more temperatures than a weight can hold (see ``moves._MOST_COST``); colder is what the descent is for.
-    rent_until : float
-        Share of the sweeps during which the capacity prices are charged in full; they fade to 0 after that.
-    sample_tau : float
-        Temperature at which the start is sampled from the dual.
-    """
-
-    sweeps: int = 24
-    first: float = 0.03
-    last: float = 0.008
-    rent_until: float = 0.6
-    sample_tau: float = 1e-3
-
-    def __post_init__(self) -> None:
-        if self.sweeps < 1:
-            raise MethodError("sweeps", f"must be at least 1, got {self.sweeps}", "Give the number of sweeps")
-        if not self.first >= self.last > 0:
-            raise MethodError(
-                "temperature",
-                f"must fall from first to last > 0, got {self.first} to {self.last}",
-                "Swap or raise them",
-            )
-
-    def temperature(self, sweep: int) -> float:
-        """Temperature of a sweep."""
-        return self.first * (self.last / self.first) ** (sweep / max(self.sweeps - 1, 1))
-
-    def shortened(self, sweeps: int) -> Schedule:
-        """Fewer sweeps, and as there is less time to cool, less heat to start with.
-
-        Measured on the embedded trace: 6 sweeps in place of 24 leave 0.2-0.5 % from half the temperature, 0.6-1.2 %
-        from all of it.
-        """
-        first = max(self.last, self.first * (sweeps / self.sweeps) ** 0.5)
-        return replace(self, sweeps=sweeps, first=first)
-
-    def rent(self, sweep: int) -> float:
-        """Share of the capacity prices charged in a sweep."""
-        done = sweep / max(self.sweeps - 1, 1)
-        return 1.0 if done <= self.rent_until else (1 - done) / (1 - self.rent_until)
 
 
 PORTFOLIO = (
@@ -110,6 +64,8 @@ FROM_NOTHING = (
 """The same without multipliers, where a chain must find its structure by heat alone."""
 _LEAST_PRICE = 1e-3
 _SMALL_CELLS = 200_000
+_LARGE_CELLS = 1_000_000
+"""Block-slots from which on the annealer works by lane steps, in windows; see :mod:`kvopt.anneal.large`."""
 _TINY_CELLS = 500
 _SLOW_FACTOR = 8
 _MOST_RESTARTS = 24
@@ -152,10 +108,10 @@ class _Run:
         affordable = _ANNEALING_SHARE * (self.deadline - time.perf_counter()) / max(sweep_s, 1e-9)
         return schedule if affordable >= schedule.sweeps - 1 else schedule.shortened(1 + max(1, int(affordable)))
 
-    def report(self, state: State, detail: str) -> None:
+    def report(self, feasible: bool, cost: float, detail: str) -> None:
         with self.lock:
-            if excess_bytes(self.problem, state) == 0.0:
-                self.best_s = min(self.best_s, self.sweeps.cost(state))
+            if feasible:
+                self.best_s = min(self.best_s, cost)
                 if self.best_s <= self.enough_s:
                     self.cancelled.set()
             best = self.best_s if np.isfinite(self.best_s) else None
@@ -176,11 +132,13 @@ def solve_anneal(
     seed: int = 0,
     start: Placement | None = None,
     multipliers: Certificate | None = None,
+    guides: Sequence[Guide] = (),
     bound_s: float | None = None,
     enough_s: float | None = None,
     schedule: Schedule | None = None,
     move: Move | str = Move.PATH,
     restarts: int | None = None,
+    windows: bool | None = None,
     threads: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Result:
@@ -198,6 +156,9 @@ def solve_anneal(
         samples; without, every chain. By default chains without multipliers start with everything in the backing tier.
     multipliers : Certificate, optional
         A dual certificate: its samples to start from, its capacity prices as rent.
+    guides : sequence of Guide, optional
+        The dual's multipliers at several temperatures, of which chains take those that suit them, in place of
+        ``multipliers``.
     bound_s : float, optional
         A lower bound for progress events.
     enough_s : float, optional
@@ -209,8 +170,11 @@ def solve_anneal(
     restarts : int, optional
         Independent chains, the best of which counts; by default 2, and more on small instances, where they cost
         nothing.
+    windows : bool, optional
+        Whether to work by lane steps in windows of time, as large instances need (:mod:`kvopt.anneal.large`): one chain
+        then, on all threads. By the instance's size unless given; only for sums over slots and moves by paths.
     threads : int, optional
-        Chains run side by side; the result does not depend on it.
+        Chains, or windows, run side by side; the result does not depend on it.
     on_progress : callable, optional
 
     Returns
@@ -226,9 +190,14 @@ def solve_anneal(
     move = _known_move(move)
     low = lower(instance)
     problem = make_problem(low)
+    cells = int((low.death_slot - low.birth_slot).sum())
+    large = _in_windows(windows, cells, move, problem.stepwise or instance.custom)
+    tau = guide_tau(low) if large else GUIDE_TAU
+    guide = min(guides, key=lambda guide: abs(math.log(guide.tau / tau)), default=None)
+    if guide is not None:
+        multipliers = guide.certificate
     if multipliers is not None and not _worth_following(multipliers, problem):
         multipliers = None
-    cells = int((low.death_slot - low.birth_slot).sum())
     restarts = restarts or min(max(2, _SMALL_CELLS // max(cells, 1)), _MOST_RESTARTS)
     run = _Run(
         problem=problem,
@@ -245,11 +214,19 @@ def solve_anneal(
         enough_s=-np.inf if enough_s is None else enough_s,
         in_hand=start is not None and not start.violations(instance, most=1),
     )
-    starts = []
-    for chain in range(restarts):
-        given = start is not None and (chain == restarts - 1 or (run.over and run.in_hand))
-        starts.append(start if given else _start(low, instance, start, multipliers, run, seed, chain))
-    best, interrupted = _run_chains(run, starts, seed, threads or os.cpu_count() or 1)
+    threads = threads or os.cpu_count() or 1
+    if large:
+        tau = guide.tau if guide else PORTFOLIO[0].sample_tau
+        begin = _start(low, instance, start, multipliers, tau, seed)
+        found = anneal_windows(run, low, begin, schedule or schedule_of(low, multipliers is not None), seed, threads)
+        best, interrupted = ([] if found is None else [found]), run.interrupted
+    else:
+        starts = []
+        for chain in range(restarts):
+            given = start is not None and (chain == restarts - 1 or (run.over and run.in_hand))
+            tau = run.schedule_of(chain).sample_tau
+            starts.append(start if given else _start(low, instance, start, multipliers, tau, seed + chain))
+        best, interrupted = _run_chains(run, starts, seed, threads)
     placement = _best_of(instance, best, start)
     termination = Termination.FINISHED
     if interrupted:
@@ -266,6 +243,13 @@ def solve_anneal(
         history=tuple(run.history),
         details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
+
+
+def _in_windows(windows: bool | None, cells: int, move: Move, steps_count: bool) -> bool:
+    able = move is Move.PATH and not steps_count
+    if windows and not able:
+        raise MethodError("windows", "take moves by paths and sums over slots only", "Leave it out")
+    return able and (cells >= _LARGE_CELLS if windows is None else windows)
 
 
 def _known_move(move: Move | str) -> Move:
@@ -302,17 +286,17 @@ def _start(
     instance: Instance,
     start: Placement | None,
     multipliers: Certificate | None,
-    run: _Run,
+    tau: float,
     seed: int,
-    number: int,
 ) -> Placement:
+    """A sample of the dual at a temperature, in units of what a byte read from the backing tier costs."""
     if multipliers is None:
         return Placement.backing(instance) if start is None else start
     trellis = Trellis(low)
-    tau = run.schedule_of(number).sample_tau * unit_per_byte(low)
+    tau *= unit_per_byte(low)
     second = multipliers.second_price(low.prices.per_second)
     prices = trellis.prices(second, multipliers.capacity_price_s_per_byte, tau)
-    return sample_placement(trellis, prices, tau, seed + number)
+    return sample_placement(trellis, prices, tau, seed)
 
 
 def _run_chains(
@@ -345,9 +329,10 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
         started = time.perf_counter()
         _sweep(run, state, order, schedule.temperature(sweep) * run.unit_s, schedule.rent(sweep), rng)
         sweep += 1
-        run.report(state, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
-        if excess_bytes(run.problem, state) == 0.0 and run.sweeps.cost(state) < best_s:
-            best_s, best_z = run.sweeps.cost(state), state.z.copy()
+        feasible, cost = excess_bytes(run.problem, state) == 0.0, run.sweeps.cost(state)
+        run.report(feasible, cost, f"chain {number}, sweep {sweep}/{schedule.sweeps}")
+        if feasible and cost < best_s:
+            best_s, best_z = cost, state.z.copy()
         if sweep == 1:
             schedule = run.in_time(schedule, time.perf_counter() - started)
     if best_s < np.inf:
@@ -355,8 +340,9 @@ def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, 
     rebuild(run.problem, state)
     _descend(run, state, order)
     rebuild(run.problem, state)
-    run.report(state, f"chain {number}, descended")
-    if excess_bytes(run.problem, state) > 0.0:
+    feasible = excess_bytes(run.problem, state) == 0.0
+    run.report(feasible, run.sweeps.cost(state), f"chain {number}, descended")
+    if not feasible:
         return None
     return run.sweeps.cost(state), to_placement(run.problem, state.z)
 
@@ -393,10 +379,12 @@ def _sweep(run: _Run, state: State, order: np.ndarray, temperature: float, rent:
 
 
 def _best_of(instance: Instance, chains: list[tuple[float, Placement]], start: Placement | None) -> Placement | None:
-    """The chain with the least time, or the start if it is feasible and better."""
+    """The chain with the least time, or the start if it is feasible and better; without either what can be had for
+    nothing, everything in the backing tier, if that is feasible."""
     candidates = list(chains)
     if start is not None and not start.violations(instance, most=1):
         candidates.append((evaluate(instance, start).objective, start))
     if not candidates:
-        return None
+        backing = Placement.backing(instance)
+        return None if backing.violations(instance, most=1) else backing
     return min(candidates, key=lambda found: found[0])[1]

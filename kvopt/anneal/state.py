@@ -114,20 +114,8 @@ class State(NamedTuple):
 
 
 def make_problem(low: Lowered) -> Problem:
-    """Arrays of a lowered instance, and the layout of the states.
-
-    Raises
-    ------
-    MethodError
-        When a state for every block and slot would not fit in memory.
-    """
+    """Arrays of a lowered instance, and the layout of the states."""
     life = low.death_slot - low.birth_slot
-    if life.sum() > _MOST_CELLS:
-        raise MethodError(
-            "method 'anneal'",
-            f"{life.sum():.3g} block-slots exceed the {_MOST_CELLS:.3g} this annealer keeps in memory",
-            "Anneal a window of the trace (Trace.window)",
-        )
     class_size, size_class = np.unique(low.size_bytes, return_inverse=True)
     if len(class_size) > _MOST_CLASSES:
         class_size, size_class = np.empty(0), np.full(low.n_blocks, -1)
@@ -189,10 +177,22 @@ def _swap(low: Lowered) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def make_state(problem: Problem, placement: Placement) -> State:
-    """A chain that starts from a placement, put right where blocks have a given state to begin in."""
+    """A chain that starts from a placement, put right where blocks have a given state to begin in.
+
+    Raises
+    ------
+    MethodError
+        When a state for every block and slot would not fit in memory.
+    """
     n_slots, n_channels = problem.base.shape
-    n_states = len(problem.states)
-    z = np.full(int((problem.death - problem.birth).sum()), n_states - 1, np.uint8)
+    n_states, cells = len(problem.states), int((problem.death - problem.birth).sum())
+    if cells > _MOST_CELLS:
+        raise MethodError(
+            "method 'anneal'",
+            f"{cells:.3g} block-slots exceed the {_MOST_CELLS:.3g} that this objective, or move, keeps in memory",
+            "Anneal a window of the trace (Trace.window), or an objective that is a sum over slots",
+        )
+    z = np.full(cells, n_states - 1, np.uint8)
     _fill(z, problem.cell, placement.ptr, placement.start, placement.stop, placement.state)
     given = problem.initial >= 0
     z[(problem.cell + problem.birth)[given]] = problem.initial[given]

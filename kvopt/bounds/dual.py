@@ -24,20 +24,22 @@ from kvopt.bounds.sample import thinning
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
-from kvopt.result import Bound, Certificate, OnProgress, Progress, Role, Termination
+from kvopt.result import Bound, Certificate, Guide, OnProgress, Progress, Role, Termination
 from kvopt.trellis import Trellis
 
 _FIRST_TAU = 0.1
 """First temperature, in units of the dearest channel-second a byte read from the backing tier takes."""
 _STAGES = 16
-_GUIDE_STAGE = 3
-"""The last stage whose multipliers guide an annealer (tau = 0.0125); where the ascent begins later, its first."""
+_GUIDE_STAGES = 9
+"""The first so many stages leave their multipliers as guides for an annealer (tau = 0.1 to 0.0004)."""
+_HOT_STAGES = 3
+"""Stages before the first (tau = 0.0125) whose prices are more than rough."""
 _SETTLED = 0.0025
 """A stage is over when a step gains less than this share of tau, relative to the value. Measured on 50k-100k columns: a
 tenth of it takes a third more evaluations, ten times as much leaves stages so far from their top that some never
 recover."""
 _MOST_STEPS, _MOST_HOT_STEPS = 100, 20
-"""Steps a temperature at most, and before the guide's: what they find is only rough."""
+"""Steps a temperature at most, and at the hot ones."""
 _FULLER = 4
 """Where a sample's prices prove what the last did, or less than the sample's own smooth dual, which is below its D,
 they suit the sample alone: the next one has so many times the blocks."""
@@ -112,7 +114,7 @@ def dual_bound(
     climb = _Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
     termination = climb.climb(reached or Reached(start or first, start or first, 0), first, tolerance)
     found = _finished(instance, climb.best, termination, began, tuple(climb.history), late_price)
-    return replace(found, guide=climb.guide)
+    return replace(found, guides=tuple(climb.guides))
 
 
 def _goal(target: float | None, gap: float | None) -> float:
@@ -156,7 +158,7 @@ class _Climb:
     on_progress: OnProgress | None
     file: Checkpoint | None
     best: _Found | None = None
-    guide: Certificate | None = None
+    guides: list[Guide] = field(default_factory=list)
     history: list[Progress] = field(default_factory=list)
     fullest: int = np.iinfo(int).max
     """No sample is thinner any more."""
@@ -203,8 +205,8 @@ class _Climb:
     def _judge(self, stage: int, tau: float, reached: Reached) -> float:
         """Evaluate where a stage ended."""
         now = self.ascent.multipliers(reached.now)
-        if stage <= _GUIDE_STAGE or self.guide is None:
-            self.guide = now
+        if stage < _GUIDE_STAGES or not self.guides:
+            self.guides.append(Guide(tau, now))
         value, multipliers = self.ascent.hardest(now)
         self._offer(_Found(multipliers, value))
         self._report(tau)
@@ -214,7 +216,7 @@ class _Climb:
         """Ascend until the last few steps gained less than cooling would."""
         fell: list[float] = []
         descent = self.ascent.cool(tau, reached.now, lift=stage == 0)
-        most = _MOST_HOT_STEPS if stage < _GUIDE_STAGE else _MOST_STEPS
+        most = _MOST_HOT_STEPS if stage < _HOT_STAGES else _MOST_STEPS
         while len(fell) < most and self.best.value < self.goal:
             fell.append(descent.step())
             if len(fell) >= 3 and sum(fell[-3:]) < 3 * _SETTLED * tau * abs(descent.value):

@@ -1,0 +1,260 @@
+"""The annealer of large instances: windows of time side by side, round after round, their borders shifted.
+
+A chain of the annealer proper keeps the state of every block in every slot, which a real trace has 10^11 of. Here a
+path is the few slots in which it changes (:mod:`kvopt.anneal.paths`). A round cuts time into windows; in each, on a
+thread of its own, every block's path is drawn anew or optimised (:mod:`kvopt.anneal.window_moves`), which takes time in
+proportion to the lane steps of its life, whatever the number of lanes. Windows share no slot, so the result does not
+depend on the number of threads; what their borders keep fixed the next round's are free to change.
+
+A chain starts from a sample of the dual at the very temperature at which its multipliers are optimal: there the
+expected loads and occupancy are those of a nearly feasible fractional placement, and what is left to do is to mend the
+noise of sampling. Temperatures go by what it costs to move a block up and down again, which is 20 times less where a
+read brings it up anyway and copies are dropped than where it is carried both ways.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+
+from kvopt.anneal.moves import above_least, shuffle
+from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, paths_of, placement_of, scatter, total_cost
+from kvopt.anneal.schedule import Schedule
+from kvopt.anneal.state import Problem
+from kvopt.anneal.window import Window, make_tables, mode_of
+from kvopt.anneal.window_moves import make_scratch, sweep
+from kvopt.lowering import Lowered, unit_per_byte
+from kvopt.placement import Placement
+from kvopt.trellis.rng import stream
+
+_GUIDE_TAU, _FIRST, _LAST = 0.0125, 0.02, 0.004
+"""Temperatures of the dual that is sampled, of the first and of the last round, where moving up and down costs two
+reads."""
+_POWER, _LAST_POWER = 0.6, 0.25
+"""How they fall with what moves cost. Measured at 2 (embedded trace) and 0.09 reads (published setting)."""
+_SWEEPS = 12
+_DESCENTS = 6
+_ENOUGH = 2e-5
+"""Descents end when one gains less than this share."""
+_ANNEALING_SHARE = 0.8
+"""Share of the time left after the first round that further ones may take; the rest is for descents."""
+_JUDGE_S_PER_RUN = 2e-7
+"""Seconds that checking and evaluating the result takes, by run of the trace."""
+_MOST_CLASSES = 8
+"""Sizes for which tables are kept; a block uses those of the nearest."""
+_LEAST_STEPS, _MOST_STEPS, _WINDOWS = 48, 256, 4
+"""Steps of a window, and how many windows there should be for threads to share."""
+_MOST_BYTES = 4e8
+"""Of a window's paths."""
+_REFRESH_BLOCKS = 16
+"""Blocks between two looks at the tables, by lane."""
+_PART = 20_000
+"""Blocks between two looks at the clock."""
+
+
+class Run(Protocol):
+    """What the solver gives to all its chains."""
+
+    problem: Problem
+    rent: np.ndarray
+    unit_s: float
+    deadline: float
+    in_hand: bool
+    interrupted: bool
+
+    @property
+    def over(self) -> bool: ...
+
+    def report(self, feasible: bool, cost: float, detail: str) -> None: ...
+
+
+def guide_tau(low: Lowered) -> float:
+    """Temperature of the dual to sample the start from, in units of a byte's read from the backing tier."""
+    return _GUIDE_TAU * (_round_trip(low) / 2) ** _POWER
+
+
+def schedule_of(low: Lowered, guided: bool) -> Schedule:
+    """Temperatures of a chain; hot enough to find a structure by itself where no multipliers guide it."""
+    scale = _round_trip(low) / 2
+    last = _LAST * scale**_LAST_POWER
+    if not guided:
+        return Schedule(sweeps=2 * _SWEEPS, first=max(0.3 * scale**_POWER, last), last=last, rent_until=0.0)
+    return Schedule(sweeps=_SWEEPS, first=max(_FIRST * scale**_POWER, last), last=last)
+
+
+def _round_trip(low: Lowered) -> float:
+    """What it costs to bring a byte that is read to the fastest tier and back, in reads from the backing tier."""
+    op, price, second = low.op_s_per_byte, low.op_price_per_byte, low.prices.per_second
+    up = (second * (op[1, -1, 0] - op[1, -1, -1])).max() + price[1, -1, 0] - price[1, -1, -1]
+    down = (second * (op[0, 0, -1] - op[0, 0, 0])).max() + price[0, 0, -1] - price[0, 0, 0]
+    return float(np.clip((up + down) / unit_per_byte(low), 0.01, 4.0))
+
+
+def anneal_windows(
+    run: Run, low: Lowered, start: Placement, schedule: Schedule, seed: int, threads: int
+) -> tuple[float, Placement] | None:
+    """Cool a chain from a start, then descend.
+
+    Returns
+    -------
+    (objective, placement)
+        Of the best feasible round; None when there was none.
+    """
+    chain = Chain(run.problem, low, paths_of(run.problem, start), threads)
+    deadline = run.deadline - _JUDGE_S_PER_RUN * len(low.run_start)
+    best: tuple[float, Paths] | None = None
+    done = 0
+
+    def over() -> bool:
+        # Where nothing feasible is in hand, that much is owed even when time is over.
+        return run.over or (time.perf_counter() > deadline and (run.in_hand or best is not None))
+
+    def go(temperature: float, rent: np.ndarray, detail: str) -> None:
+        nonlocal best, done
+        chain.round(done, temperature, rent, seed, over)
+        done += 1
+        if chain.feasible and (best is None or chain.cost < best[0]):
+            best = chain.cost, chain.paths
+        run.report(chain.feasible, chain.cost, detail)
+
+    sweep_number, began = 0, time.perf_counter()
+    while sweep_number < schedule.sweeps and not over():
+        rent = run.rent * schedule.rent(sweep_number)
+        temperature = schedule.temperature(sweep_number)
+        go(temperature * run.unit_s, rent, f"round {sweep_number + 1}/{schedule.sweeps}, T {temperature:.2g}")
+        sweep_number += 1
+        if sweep_number == 1:
+            round_s = max(time.perf_counter() - began, 1e-9)
+            affordable = _ANNEALING_SHARE * max(deadline - time.perf_counter(), 0.0) / round_s
+            if affordable < schedule.sweeps - 1:
+                schedule = schedule.cut(1 + int(affordable))
+    nothing = np.zeros_like(run.rent)
+    for descent in range(_DESCENTS):
+        if over():
+            break
+        before = chain.cost
+        go(0.0, nothing, f"descent {descent + 1}")
+        if chain.feasible and before - chain.cost <= _ENOUGH * chain.cost:
+            break
+    return None if best is None else (best[0], placement_of(run.problem, best[1]))
+
+
+class Chain:
+    """One chain.
+
+    Parameters
+    ----------
+    problem : Problem
+    low : Lowered
+    paths : Paths
+    threads : int
+
+    Attributes
+    ----------
+    paths : Paths
+    cost : float
+        The objective, recomputed from the paths after every round.
+    """
+
+    def __init__(self, problem: Problem, low: Lowered, paths: Paths, threads: int) -> None:
+        self.problem, self.low, self.paths, self.threads = problem, low, paths, threads
+        n_slots = low.n_slots
+        self.load = np.empty((n_slots, low.n_channels))
+        self.either = np.empty(n_slots if problem.balanced else 0)
+        self.held = np.empty((len(problem.capacity), n_slots))
+        self.class_size, self.class_of = _classes(problem.size)
+        self.window_steps = _window_steps(low)
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Loads, occupancy and the objective from the paths alone."""
+        price = load_paths(self.problem, self.paths, self.load, self.either, self.held)
+        self.cost = total_cost(self.problem, self.load, self.either, price)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether all tiers hold what they are given."""
+        return bool((self.held <= self.problem.capacity[:, None]).all())
+
+    def round(self, number: int, temperature: float, rent: np.ndarray, seed: int, over: Callable[[], bool]) -> int:
+        """New paths for all blocks, window by window; returns how many changed.
+
+        Parameters
+        ----------
+        number : int
+            Of the round: it shifts the windows' borders.
+        temperature : float
+            In the objective's unit; 0 for best paths.
+        rent : float64[T, S]
+            What a byte is charged for being in each state in each slot.
+        seed : int
+        over : callable
+            When it says so, blocks keep the paths they have.
+        """
+        charge = above_least(self.problem, rent)
+        borders = self._borders(number)
+
+        def work(w: int) -> tuple[Piece, int]:
+            rng = stream(seed, (number + 1 << 20) + w)
+            return self._window(borders[w], borders[w + 1], temperature, charge, rng, over)
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            done = list(pool.map(work, range(len(borders) - 1)))
+        self.paths = joined(len(self.problem.size), [piece for piece, _ in done])
+        self._rebuild()
+        return sum(changed for _, changed in done)
+
+    def _borders(self, number: int) -> list[int]:
+        """First steps of the windows, and the last one's end."""
+        n_steps, steps = self.low.n_steps, self.window_steps
+        # Multiples of the golden section never come near to one another.
+        shift = int(steps * (number * 0.6180339887 % 1.0))
+        inner = range(steps - shift, n_steps, steps)
+        return [0, *(n for n in inner if _LEAST_STEPS // 2 <= n <= n_steps - _LEAST_STEPS // 2), n_steps]
+
+    def _window(self, first, stop, temperature, charge, rng, over) -> tuple[Piece, int]:
+        low, problem, n_lanes = self.low, self.problem, self.low.n_lanes
+        slots = slice(first * n_lanes, stop * n_lanes)
+        window = Window(
+            self.load[slots],
+            self.either[slots] if problem.balanced else self.either,
+            self.held[:, slots],
+            charge[slots],
+            first,
+            *gather(problem, self.paths, first, stop - first, low.last_step, low.first_step),
+        )
+        tables, scratch = make_tables(problem, window, self.class_size), make_scratch(problem, stop - first)
+        mode, every = mode_of(temperature), 1 if n_lanes == 1 else _REFRESH_BLOCKS * n_lanes
+        order = np.arange(len(window.block))
+        shuffle(order, rng)
+        changed = 0
+        for part in np.array_split(order, max(1, len(order) // _PART)):
+            if over():
+                break
+            changed += sweep(problem, window, self.class_size, self.class_of, part, mode, tables, every, scratch, rng)
+        edges = low.first_step, low.last_step
+        piece = scatter(
+            problem, self.paths, first, window.block, window.z, window.when, window.begin, window.end, *edges
+        )
+        return Piece(*piece), changed
+
+
+def _classes(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float64[Q] representative sizes, and int64[B] the one of each block: the next larger, so that what has room for
+    it has room for the block."""
+    class_size, class_of = np.unique(size, return_inverse=True)
+    if len(class_size) <= _MOST_CLASSES:
+        return class_size, class_of.astype(np.int64)
+    edges = np.geomspace(size.min(), size.max(), _MOST_CLASSES)
+    edges[-1] = size.max()
+    return edges, np.searchsorted(edges, size).astype(np.int64)
+
+
+def _window_steps(low: Lowered) -> int:
+    """Steps of a window: some windows at least, and no more memory than reasonable."""
+    steps = min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), _MOST_STEPS)
+    return int(max(min(steps, _MOST_BYTES / (3 * low.n_blocks)), _LEAST_STEPS))
