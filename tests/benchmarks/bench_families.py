@@ -1,0 +1,36 @@
+"""How near annealing comes to the certified bound, family by family: ``python -m tests.benchmarks.bench_families``.
+
+One setting for all: ``kvopt.solve(instance, "anneal", time_limit=...)``, the bound's time included.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import kvopt
+
+_POLICIES = ("static-hottest", "belady")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--accesses", type=lambda text: int(float(text)), default=400_000)
+    parser.add_argument("--time-limit", type=float, default=60.0, help="Seconds, bound and annealing together.")
+    parser.add_argument("--families", nargs="+", choices=kvopt.instances.names(), default=kvopt.instances.names())
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    print(f"{given.accesses:,} accesses, {given.time_limit:g} s, seed {given.seed}")
+    print(f"{'family':18} {'runs':>9} {'annealed':>11} {'bound':>11} {'gap':>8} {'best policy':>12} {'took':>7}")
+    for name in given.families:
+        instance = kvopt.instances.make(name, given.accesses, given.seed)
+        found = kvopt.solve(instance, "anneal", time_limit=given.time_limit, seed=given.seed)
+        policy = min(kvopt.solve(instance, method).objective for method in _POLICIES)
+        print(
+            f"{name:18} {instance.trace.n_runs:9,} {1e3 * found.objective:8.4f} ms {1e3 * found.bound.value:8.4f} ms "
+            f"{100 * found.gap:6.2f} % {100 * (policy / found.bound.value - 1):10.1f} % {found.elapsed_s:5.1f} s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
