@@ -20,6 +20,9 @@ from kvopt.lowering import Lowered
 
 _LEAST_RUNS = 80_000
 """Samples have no fewer runs."""
+_LEAST_GUIDING_RUNS, _GUIDING_TAU = 1_000_000, 0.02
+"""Nor, at temperatures whose multipliers guide an annealer, fewer than this: on the embedded trace it ends 0.8 % above
+the bound when led by those of every eighth block, 0.17 % when by those of all."""
 _LEAST_RUNS_PER_SLOT = 4.0
 """Nor fewer than this by slot: what a slot's tables take is then most of the time, and less would save little."""
 _RUNS_PER_SLOT = 0.008
@@ -38,7 +41,8 @@ def thinning(low: Lowered, tau: float) -> int:
     tau : float
         Temperature, in units of what a byte read from the backing tier costs.
     """
-    wanted = max(_LEAST_RUNS, low.n_slots * max(_LEAST_RUNS_PER_SLOT, _RUNS_PER_SLOT / tau))
+    least = _LEAST_RUNS if tau > _GUIDING_TAU else _LEAST_GUIDING_RUNS
+    wanted = max(least, low.n_slots * max(_LEAST_RUNS_PER_SLOT, _RUNS_PER_SLOT / tau))
     every = int(len(low.run_start) // wanted)
     return every if every >= _LEAST_THINNED else 1
 

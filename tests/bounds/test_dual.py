@@ -136,6 +136,7 @@ def test_a_sample_of_copies_is_the_whole_at_a_share(every):
 def thin(monkeypatch):
     """Samples also of small instances."""
     monkeypatch.setattr("kvopt.bounds.sample._LEAST_RUNS", 50)
+    monkeypatch.setattr("kvopt.bounds.sample._LEAST_GUIDING_RUNS", 50)
     monkeypatch.setattr("kvopt.bounds.sample._LEAST_RUNS_PER_SLOT", 1.0)
     monkeypatch.setattr("kvopt.bounds.sample._RUNS_PER_SLOT", 0.02)
 
