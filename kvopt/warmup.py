@@ -31,7 +31,7 @@ def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance) -> None:
     if kind in _warmed:
         return
     _warmed.add(kind)
-    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about a minute) ..."])
+    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about two minutes) ..."])
     notice.daemon = True
     notice.start()
     try:
@@ -83,7 +83,7 @@ def _trace(size_bytes: np.ndarray) -> kvopt.Trace:
 
 
 if __name__ == "__main__":
-    print("compiling the numerical kernels, once (about a minute) ...", end=" ", flush=True)
+    print("compiling the numerical kernels, once (about two minutes) ...", end=" ", flush=True)
     began = time.perf_counter()
     warm_up()
     print(f"done in {time.perf_counter() - began:.0f} s")
