@@ -64,12 +64,13 @@ class Run(Protocol):
     unit_s: float
     deadline: float
     in_hand: bool
-    interrupted: bool
 
     @property
     def over(self) -> bool: ...
 
     def report(self, feasible: bool, cost: float, detail: str) -> None: ...
+
+    def interrupt(self) -> None: ...
 
 
 def guide_tau(low: Lowered) -> float:
@@ -110,12 +111,12 @@ def anneal_windows(
     done = 0
 
     def over() -> bool:
-        # Where nothing feasible is in hand, that much is owed even when time is over.
+        # As long as there is nothing to judge, the time for that may be used up too.
         return run.over or (time.perf_counter() > deadline and (run.in_hand or best is not None))
 
     def go(temperature: float, rent: np.ndarray, detail: str) -> None:
         nonlocal best, done
-        chain.round(done, temperature, rent, seed, over)
+        chain.round(done, temperature, rent, seed, over, run.interrupt)
         done += 1
         if chain.feasible and (best is None or chain.cost < best[0]):
             best = chain.cost, chain.paths
@@ -180,7 +181,15 @@ class Chain:
         """Whether all tiers hold what they are given."""
         return bool((self.held <= self.problem.capacity[:, None]).all())
 
-    def round(self, number: int, temperature: float, rent: np.ndarray, seed: int, over: Callable[[], bool]) -> int:
+    def round(
+        self,
+        number: int,
+        temperature: float,
+        rent: np.ndarray,
+        seed: int,
+        over: Callable[[], bool] = lambda: False,
+        interrupt: Callable[[], None] | None = None,
+    ) -> int:
         """New paths for all blocks, window by window; returns how many changed.
 
         Parameters
@@ -194,6 +203,8 @@ class Chain:
         seed : int
         over : callable
             When it says so, blocks keep the paths they have.
+        interrupt : callable, optional
+            Called at Ctrl-C, after which ``over`` must say so; the round is then finished with what is drawn so far.
         """
         charge = above_least(self.problem, rent)
         borders = self._borders(number)
@@ -203,7 +214,15 @@ class Chain:
             return self._window(borders[w], borders[w + 1], temperature, charge, rng, over)
 
         with ThreadPoolExecutor(self.threads) as pool:
-            done = list(pool.map(work, range(len(borders) - 1)))
+            jobs = [pool.submit(work, w) for w in range(len(borders) - 1)]
+            while True:
+                try:
+                    done = [job.result() for job in jobs]
+                    break
+                except KeyboardInterrupt:
+                    if interrupt is None:
+                        raise
+                    interrupt()
         self.paths = joined(len(self.problem.size), [piece for piece, _ in done])
         self._rebuild()
         return sum(changed for _, changed in done)

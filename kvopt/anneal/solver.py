@@ -108,6 +108,11 @@ class _Run:
         affordable = _ANNEALING_SHARE * (self.deadline - time.perf_counter()) / max(sweep_s, 1e-9)
         return schedule if affordable >= schedule.sweeps - 1 else schedule.shortened(1 + max(1, int(affordable)))
 
+    def interrupt(self) -> None:
+        """Let all chains end with what they have."""
+        self.interrupted = True
+        self.cancelled.set()
+
     def report(self, feasible: bool, cost: float, detail: str) -> None:
         with self.lock:
             if feasible:
@@ -121,8 +126,7 @@ class _Run:
                 if self.on_progress:
                     self.on_progress(event)
             except KeyboardInterrupt:  # Raised in a chain's thread, where nobody else would see it.
-                self.interrupted = True
-                self.cancelled.set()
+                self.interrupt()
 
 
 def solve_anneal(
@@ -217,8 +221,13 @@ def solve_anneal(
     threads = threads or os.cpu_count() or 1
     if large:
         tau = guide.tau if guide else PORTFOLIO[0].sample_tau
-        begin = _start(low, instance, start, multipliers, tau, seed)
-        found = anneal_windows(run, low, begin, schedule or schedule_of(low, multipliers is not None), seed, threads)
+        plan = schedule or schedule_of(low, multipliers is not None)
+        found = None
+        try:
+            begin = _start(low, instance, start, multipliers, tau, seed)
+            found = anneal_windows(run, low, begin, plan, seed, threads)
+        except KeyboardInterrupt:  # Between two rounds, or before the first.
+            run.interrupt()
         best, interrupted = ([] if found is None else [found]), run.interrupted
     else:
         starts = []

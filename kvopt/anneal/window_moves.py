@@ -114,9 +114,8 @@ def sweep(problem, window, class_size, class_of, order, mode, tables, every, scr
         overfull = _overfull(window, j, tables.full)
         delta = carry_out(problem, window, j, scratch, tables, class_size)
         if len(mode) == HARD and delta >= 0.0 and not overfull:
-            carry_out(
-                problem, window, j, scratch, tables, class_size
-            )  # The scratch has kept the old path: this undoes it.
+            # The scratch has kept the old path.
+            carry_out(problem, window, j, scratch, tables, class_size)
             continue
         changed += 1
     return changed
@@ -138,15 +137,6 @@ def mark(problem, window, j, kind):
 def _born(problem, window, j, n):
     """Whether the block is written in its own slot of step n."""
     return n == window.begin[j] and window.loose_begin[j] and not problem.prefilled[window.block[j]]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _own_pair(window, z, when, j, n):
-    """States in an own slot and the slot after it."""
-    y, after = z[n], z[n + 1]
-    if n + 1 >= window.end[j] and window.loose_end[j]:
-        after = y
-    return y, (after if when[n] == 0 else y)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -256,6 +259,50 @@ def test_interrupted_at_once_it_still_returns_a_feasible_placement():
     result = kvopt.solve(instance, "anneal", windows=True, bound=bound, start=start, on_progress=interrupt)
     assert result.termination is kvopt.Termination.INTERRUPTED
     assert result.objective <= start.objective
+
+
+@pytest.mark.parametrize("at_round", [0, 2])
+def test_ctrl_c_in_a_round_keeps_the_best_so_far(monkeypatch, at_round):
+    """Raised where the main thread waits for the windows, as a signal is."""
+    instance = drifted()
+    bound, rounds = kvopt.bound(instance), []
+    gather_results = large.joined
+
+    def joined(*args):
+        rounds.append(None)
+        if len(rounds) == at_round + 1:
+            raise KeyboardInterrupt
+        return gather_results(*args)
+
+    monkeypatch.setattr(large, "joined", joined)
+    start = kvopt.solve(instance, "lru")
+    result = kvopt.solve(instance, "anneal", windows=True, bound=bound, start=start)
+    assert result.termination is kvopt.Termination.INTERRUPTED
+    assert len(rounds) == at_round + 1
+    assert not result.placement.violations(instance)
+    assert result.objective <= start.objective
+
+
+def test_a_signal_while_windows_are_at_work_ends_the_round_early():
+    instance = drifted(n_lanes=2, n_steps=200)
+    chain = chain_of(instance)
+    before, signalled, stopped = chain.paths, threading.Event(), threading.Event()
+
+    def over():
+        # Called by the windows' threads; the signal reaches the main one, which waits for them.
+        if not signalled.is_set():
+            signalled.set()
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stopped.wait(10)
+        return True
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # It may be ignored where tests run.
+    try:
+        changed = chain.round(0, 0.0, np.zeros((instance.n_slots, 2)), 0, over, stopped.set)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert changed == 0
+    np.testing.assert_array_equal(chain.paths.slot, before.slot)
 
 
 def test_many_sizes_share_a_few_tables():

@@ -9,10 +9,7 @@ import pytest
 from kvopt.errors import TraceError
 from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
 
-LOG = Path(
-    os.environ.get("KVOPT_MOONCAKE_TRACE")
-    or Path(__file__).resolve().parents[2].parent / "shared/data/mooncake/conversation_trace.jsonl"
-)
+LOG = Path(os.environ.get("KVOPT_MOONCAKE_TRACE", "conversation_trace.jsonl"))
 needs_log = pytest.mark.skipif(not LOG.is_file(), reason=f"no Mooncake log at {LOG} (set KVOPT_MOONCAKE_TRACE)")
 
 
