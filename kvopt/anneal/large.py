@@ -21,12 +21,13 @@ from typing import Protocol
 
 import numpy as np
 
+from kvopt.anneal.cuts import cutting_of, make_scratch
 from kvopt.anneal.moves import above_least, shuffle
 from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, paths_of, placement_of, scatter, total_cost
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem
-from kvopt.anneal.window import Window, make_tables, mode_of
-from kvopt.anneal.window_moves import make_scratch, sweep
+from kvopt.anneal.window import Window, make_tables, mode_of, with_room
+from kvopt.anneal.window_moves import sweep
 from kvopt.lowering import Lowered, unit_per_byte
 from kvopt.placement import Placement
 from kvopt.trellis.rng import stream
@@ -48,10 +49,12 @@ _MOST_CLASSES = 8
 """Sizes for which tables are kept; a block uses those of the nearest."""
 _LEAST_STEPS, _MOST_STEPS, _WINDOWS = 48, 256, 4
 """Steps of a window, and how many windows there should be for threads to share."""
-_MOST_BYTES = 4e8
-"""Of a window's paths."""
-_REFRESH_BLOCKS = 16
-"""Blocks between two looks at the tables, by lane."""
+_REFRESH_MOVES, _REFRESHES = 16, 100
+"""Moves between two looks at the tables, by lane, unless that is more than so many looks."""
+_STRIDES = 8, 16
+"""Steps from cut to cut within runs and between them."""
+_TOGETHER, _MANY_BLOCKS = 64, 100_000
+"""Neighbours moved one after another where there are at least so many blocks: a third less time per move."""
 _PART = 20_000
 """Blocks between two looks at the clock."""
 
@@ -169,6 +172,7 @@ class Chain:
         self.held = np.empty((len(problem.capacity), n_slots))
         self.class_size, self.class_of = _classes(problem.size)
         self.window_steps = _window_steps(low)
+        self.cutting = cutting_of(problem, *_STRIDES)
         self._rebuild()
 
     def _rebuild(self) -> None:
@@ -238,28 +242,39 @@ class Chain:
     def _window(self, first, stop, temperature, charge, rng, over) -> tuple[Piece, int]:
         low, problem, n_lanes = self.low, self.problem, self.low.n_lanes
         slots = slice(first * n_lanes, stop * n_lanes)
+        charged = np.zeros((len(charge[slots]) + 1, charge.shape[1]))
+        np.cumsum(charge[slots], axis=0, out=charged[1:])
         window = Window(
             self.load[slots],
             self.either[slots] if problem.balanced else self.either,
             self.held[:, slots],
             charge[slots],
+            charged,
             first,
             *gather(problem, self.paths, first, stop - first, low.last_step, low.first_step),
         )
         tables, scratch = make_tables(problem, window, self.class_size), make_scratch(problem, stop - first)
-        mode, every = mode_of(temperature), 1 if n_lanes == 1 else _REFRESH_BLOCKS * n_lanes
-        order = np.arange(len(window.block))
-        shuffle(order, rng)
+        mode = mode_of(temperature)
+        every = 1 if n_lanes == 1 else max(_REFRESH_MOVES * n_lanes, len(window.block) // _REFRESHES)
+        order = _in_some_order(len(window.block), rng)
         changed = 0
         for part in np.array_split(order, max(1, len(order) // _PART)):
             if over():
                 break
-            changed += sweep(problem, window, self.class_size, self.class_of, part, mode, tables, every, scratch, rng)
-        edges = low.first_step, low.last_step
-        piece = scatter(
-            problem, self.paths, first, window.block, window.z, window.when, window.begin, window.end, *edges
-        )
-        return Piece(*piece), changed
+            window = with_room(window, part)
+            changed += sweep(
+                problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, every, scratch, rng
+            )
+        return Piece(*scatter(problem, self.paths, first, window, low.first_step)), changed
+
+
+def _in_some_order(n_blocks: int, rng: np.ndarray) -> np.ndarray:
+    """All blocks in random order; where they are many, some neighbours at a time, which lie together in memory."""
+    together = _TOGETHER if n_blocks >= _MANY_BLOCKS else 1
+    first = np.arange(0, n_blocks, together)
+    shuffle(first, rng)
+    order = (first[:, None] + np.arange(together)).ravel()
+    return order[order < n_blocks]
 
 
 def _classes(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -274,6 +289,5 @@ def _classes(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window_steps(low: Lowered) -> int:
-    """Steps of a window: some windows at least, and no more memory than reasonable."""
-    steps = min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), _MOST_STEPS)
-    return int(max(min(steps, _MOST_BYTES / (3 * low.n_blocks)), _LEAST_STEPS))
+    """Steps of a window: some windows at least."""
+    return int(min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), _MOST_STEPS))

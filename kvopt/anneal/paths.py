@@ -231,15 +231,14 @@ def gather(problem, paths, first, n_steps, last_step, first_step):
     n_lanes = problem.n_lanes
     total_steps = problem.base.shape[0] // n_lanes
     stop = first + n_steps
-    count = 0
+    b = 0
     for i in range(problem.size.shape[0]):
-        count += first_step[i] < stop and last_step[i] >= first
-    block = np.empty(count, np.int64)
-    z, when = np.zeros((count, n_steps + 1), np.uint8), np.zeros((count, n_steps), np.uint16)
-    begin, end = np.empty(count, np.int32), np.empty(count, np.int32)
-    loose_begin, loose_end = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    first_run = np.empty(count, np.int64)
-    j = -1
+        b += first_step[i] < stop and last_step[i] >= first
+    block = np.empty(b, np.int64)
+    begin, end = np.empty(b, np.int32), np.empty(b, np.int32)
+    loose_begin, loose_end = np.zeros(b, np.bool_), np.zeros(b, np.bool_)
+    first_run, at, count = np.empty(b, np.int64), np.empty(b, np.int64), np.empty(b, np.int32)
+    j, used = -1, 0
     for i in range(problem.size.shape[0]):
         if not (first_step[i] < stop and last_step[i] >= first):
             continue
@@ -254,57 +253,54 @@ def gather(problem, paths, first, n_steps, last_step, first_step):
         first_run[j] = problem.run_ptr[i] + np.searchsorted(
             problem.run_stop[problem.run_ptr[i] : problem.run_ptr[i + 1]], first, side="right"
         )
-        own = (first + begin[j]) * n_lanes + lane
-        high = paths.ptr[i + 1]
-        e = paths.ptr[i] + np.searchsorted(paths.slot[paths.ptr[i] : high], own, side="right") - 1
-        columns = end[j] + (1 if last >= stop else 0)
-        for n in range(begin[j], columns):
-            own = (first + n) * n_lanes + lane
-            if n > begin[j] and e + 1 < high and paths.slot[e + 1] <= own:
-                e += 1
-                when[j, n - 1] = paths.slot[e] - 1 - (own - n_lanes)
-            z[j, n] = paths.state[e]
-        if last < stop:
-            z[j, end[j]] = z[j, end[j] - 1]
-    return block, z, when, begin, end, loose_begin, loose_end, first_run
+        slots = paths.slot[paths.ptr[i] : paths.ptr[i + 1]]
+        at[j] = paths.ptr[i] + np.searchsorted(slots, (first + begin[j]) * n_lanes + lane, side="right") - 1
+        # A change after the window's last own slot is part of its last lane step.
+        high = paths.ptr[i] + np.searchsorted(slots, (first + end[j]) * n_lanes + lane, side="right")
+        count[j] = high - at[j]
+        used += count[j]
+    slot, state = np.empty(used, np.int32), np.empty(used, np.uint8)
+    used = 0
+    for j in range(b):
+        low, high = at[j], at[j] + count[j]
+        slot[used : used + count[j]], state[used : used + count[j]] = paths.slot[low:high], paths.state[low:high]
+        at[j] = used
+        used += count[j]
+    return block, begin, end, loose_begin, loose_end, first_run, at, count, slot, state, np.array([used])
 
 
 @njit(cache=True, nogil=True)
-def scatter(problem, paths, first, block, z, when, begin, end, first_step, last_step):
-    """The events in a window, those in its last lane steps included: a :class:`Piece`."""
-    n_lanes, n_steps = problem.n_lanes, z.shape[1] - 1
-    ptr = np.zeros(block.shape[0] + 1, np.int64)
-    slot, state = np.empty(0, np.int32), np.empty(0, np.uint8)
-    for write in range(2):
-        for j in range(block.shape[0]):
-            i = block[j]
-            lane = problem.lane[i]
-            at = ptr[j]
-            if first_step[i] >= first:
-                own = (first + begin[j]) * n_lanes + lane
-                if write:
-                    slot[at], state[at] = problem.birth[i], z[j, begin[j]]
-                at += 1
-                e = paths.ptr[i] + 1
-                if problem.prefilled[i] and e < paths.ptr[i + 1] and paths.slot[e] <= own:
-                    # A change before the first own slot stays as it was.
-                    if write:
-                        state[at - 1] = paths.state[e - 1]
-                        slot[at], state[at] = paths.slot[e], paths.state[e]
-                    at += 1
-            last = end[j] if last_step[i] >= first + n_steps else end[j] - 1
-            for n in range(begin[j], last):
-                if z[j, n] != z[j, n + 1]:
-                    if write:
-                        slot[at] = (first + n) * n_lanes + lane + when[j, n] + 1
-                        state[at] = z[j, n + 1]
-                    at += 1
-            if not write:
-                ptr[j + 1] = at
-            # Counting, ``at`` runs on from the block before, as places do.
-        if not write:
-            slot, state = np.empty(ptr[-1], np.int32), np.empty(ptr[-1], np.uint8)
-    return block, ptr, slot, state
+def scatter(problem, paths, first, window, first_step):
+    """The events in a window, those in its last lane steps included: a :class:`Piece`.
+
+    Parameters
+    ----------
+    paths : Paths
+        What the window was gathered from.
+    first : int
+        Its first step.
+    window : Window
+    first_step : int64[B]
+    """
+    ptr = np.zeros(window.block.shape[0] + 1, np.int64)
+    for j in range(window.block.shape[0]):
+        i = window.block[j]
+        own = 0
+        if first_step[i] >= first:
+            # The block's first event is the window's, and what changed before its first own slot is as it was.
+            own = 2 if window.slot[window.at[j]] > problem.birth[i] else 1
+        ptr[j + 1] = ptr[j] + own + window.count[j] - 1
+    slot, state = np.empty(ptr[-1], np.int32), np.empty(ptr[-1], np.uint8)
+    for j in range(window.block.shape[0]):
+        i, to, low = window.block[j], ptr[j], window.at[j]
+        high = low + window.count[j]
+        if first_step[i] < first:
+            low += 1
+        elif window.slot[low] > problem.birth[i]:
+            slot[to], state[to] = problem.birth[i], paths.state[paths.ptr[i]]
+            to += 1
+        slot[to : ptr[j + 1]], state[to : ptr[j + 1]] = window.slot[low:high], window.state[low:high]
+    return window.block, ptr, slot, state
 
 
 def joined(n_blocks: int, pieces: list[Piece]) -> Paths:

@@ -339,7 +339,7 @@ def slot_time(load, either, swap, t):
     references to each array of a tuple that is passed on.
     """
     if either.shape[0] and either[t] > 0.0:
-        return _best_split(load[t], 0.0, swap, swap, either[t])[1]
+        return best_split(load, t, 0.0, swap, swap, either[t])[1]
     longest = load[t, 0]
     for c in range(1, load.shape[1]):
         longest = max(longest, load[t, c])
@@ -355,29 +355,29 @@ def slot_time_with(load, either, swap, t, size, extra, swapped):
     if either.shape[0]:
         most = either[t] + (size if swapped else 0.0)
         if most > 0.0:
-            return _best_split(load[t], size, extra, swap, most)[1]
+            return best_split(load, t, size, extra, swap, most)[1]
     longest = load[t, 0] + size * extra[0]
     for c in range(1, load.shape[1]):
         longest = max(longest, load[t, c] + size * extra[c])
     return longest
 
 
-@njit(cache=True, nogil=True)
-def _best_split(load, size, extra, swap, most):
-    """(y, value) of the least of max_c (load[c] + size extra[c] + y swap[c]) over 0 <= y <= most.
+@njit(cache=True, nogil=True, inline="always")
+def best_split(load, t, size, extra, swap, most):
+    """(y, value) of the least of max_c (load[t, c] + size extra[c] + y swap[c]) over 0 <= y <= most.
 
     The maximum is convex in y: walk its lines from y = 0 on, each steeper than the one before, until one rises.
     """
-    y, line, value = 0.0, 0, load[0] + size * extra[0]
-    for c in range(1, load.shape[0]):
-        begins = load[c] + size * extra[c]
+    y, line, value = 0.0, 0, load[t, 0] + size * extra[0]
+    for c in range(1, load.shape[1]):
+        begins = load[t, c] + size * extra[c]
         if begins > value or (begins == value and swap[c] > swap[line]):
             line, value = c, begins
     while swap[line] < 0.0:
         reached, following = most, -1
-        for c in range(load.shape[0]):
+        for c in range(load.shape[1]):
             if swap[c] > swap[line]:
-                lead = load[line] - load[c] + size * (extra[line] - extra[c])
+                lead = load[t, line] - load[t, c] + size * (extra[line] - extra[c])
                 crossing = max(lead / (swap[c] - swap[line]), y)
                 steeper = following >= 0 and crossing == reached and swap[c] > swap[following]
                 if crossing < reached or steeper:
@@ -396,7 +396,7 @@ def split_loads(problem, state):
     load = state.load.T.copy()
     if problem.balanced:
         for t in range(load.shape[1]):
-            y, _ = _best_split(state.load[t], 0.0, problem.swap, problem.swap, state.either[t])
+            y, _ = best_split(state.load, t, 0.0, problem.swap, problem.swap, state.either[t])
             for c in range(load.shape[0]):
                 load[c, t] += y * problem.swap[c]
     return load
@@ -440,7 +440,7 @@ def refresh_slot(states, op, op_price, class_size, swap, load, either, second, i
                     for c in range(1, load.shape[1]):
                         longest = max(longest, load[t, c] + size * op[0, z, after, c])
                     if balance:
-                        longest = _best_split(load[t], size, op[0, z, after], swap, either[t])[1]
+                        longest = best_split(load, t, size, op[0, z, after], swap, either[t])[1]
                     price = size * op_price[0, z, after]
                     idle[q, t, pair(n_states, z, after)] = weight * (longest - now) + price
 

@@ -1,4 +1,4 @@
-"""A stretch of time as the annealer of large instances sees it: all blocks' paths in it, and what a lane step costs.
+"""A stretch of time as the annealer of large instances sees it: all blocks' paths in it, and what lane steps cost.
 
 Between two slots of its own lane nothing reads a block. So its path is told by its states in those *own slots* and,
 where two in a row differ, by the slot in which it changes; the slots from one own slot up to the next are a *lane
@@ -8,9 +8,10 @@ the same result in whatever order.
 
 What it costs to go from state y to z in a lane step is a sum, or a minimum, over the L slots in which the change may
 happen. It is tabulated for every lane of every step from prefixes and suffixes of the steps, which takes time in
-proportion to the slots. Tables are exact when they are made, and made anew every so many blocks where there are
+proportion to the slots. Tables are exact when they are made, and made anew every so many moves where there are
 several lanes. What other blocks did since then is seen in the slots that read a block, which are always priced
-exactly, but not in the others.
+exactly, but not in the others. What a read costs those who stay where they are is kept for every slot, computed anew
+when it is asked for after the slot's loads have changed.
 """
 
 from __future__ import annotations
@@ -21,18 +22,22 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from kvopt.anneal.state import slot_time, slot_time_with
+from kvopt.anneal.state import best_split
 
 NEGLIGIBLE = 40.0
 """Temperatures by which a way must be dearer than another not to count beside it."""
 NEVER = 1e30
 """Cost of what must not be."""
+_BITS = 63
+"""Steps to a word of bits."""
 
 
 class Window(NamedTuple):
     """Paths of b blocks over W steps of L lanes, and the slots' loads (S states, C channels, K tiers that may be full).
 
-    Loads and occupancy are the chain's own arrays, cut to the window, and modified in place.
+    Loads and occupancy are the chain's own arrays, cut to the window, and modified in place. A path is a list of
+    events as in :class:`kvopt.anneal.paths.Paths`, the first of them the state in its first own slot of the window;
+    new ones are appended to those of all blocks.
     """
 
     load: np.ndarray
@@ -43,13 +48,11 @@ class Window(NamedTuple):
     """float64[K, W * L]: bytes in each tier that may be full."""
     charge: np.ndarray
     """float64[W * L, S]: what a byte is charged for being in each state, 0 or more."""
+    charged: np.ndarray
+    """float64[W * L + 1, S]: in all slots before."""
     first_step: int
     block: np.ndarray
     """int64[b]"""
-    z: np.ndarray
-    """uint8[b, W + 1]: states in own slots; the last column is the own slot after the window."""
-    when: np.ndarray
-    """uint16[b, W]: how many slots after the own one the change to the next own slot's state happens."""
     begin: np.ndarray
     """int32[b]: first of the window's own slots in which the block exists."""
     end: np.ndarray
@@ -60,48 +63,77 @@ class Window(NamedTuple):
     """bool[b]: whether its state in the last may be."""
     first_run: np.ndarray
     """int64[b]: first run that is not over before the window."""
+    at: np.ndarray
+    """int64[b]: where its events begin."""
+    count: np.ndarray
+    """int32[b]: how many there are."""
+    slot: np.ndarray
+    """int32[E]: first slot of each event's state, of the whole trace's."""
+    state: np.ndarray
+    """uint8[E]"""
+    used: np.ndarray
+    """int64[1]: events there are, those replaced since included."""
+
+
+def with_room(window: Window, rows: np.ndarray) -> Window:
+    """The window with room for a new path of each of some blocks, int64[m]."""
+    most = int((window.end[rows] - window.begin[rows]).sum()) + 2 * len(rows)
+    used = int(window.used[0])
+    if used + most <= len(window.slot):
+        return window
+    slot, state = np.empty(2 * used + most, np.int32), np.empty(2 * used + most, np.uint8)
+    slot[:used], state[:used] = window.slot[:used], window.state[:used]
+    return window._replace(slot=slot, state=state)
 
 
 class Tables(NamedTuple):
     """What lane steps cost a block of each of Q sizes; at a temperature, all ways together (their free energy)."""
 
-    rent: np.ndarray
-    """float64[Q, W, L + 1, S]: cost of staying in a state in the slots of a step before the given lane's."""
     before: np.ndarray
-    """float64[Q, W, L + 1, S * S]: cost of a change in those slots, charges counted from the step's first slot on, less
-    what the new state would have paid until then."""
+    """float64[Q, W, L + 1, S * S]: cost of a change in the slots of a step before the given lane's, charges counted
+    from the window's first slot on, less what the new state would have paid until then."""
     after: np.ndarray
     """float64[Q, W, L + 1, S * S]: likewise of a change in the slots from the given lane's on."""
     step: np.ndarray
     """float64[Q, L, W, S * S]: of a lane step from own slot to own slot, idle throughout."""
     rest: np.ndarray
     """float64[Q, L, W, S * S]: of the same without the own slot."""
+    dirty: np.ndarray
+    """bool[W]: steps whose loads have changed since."""
+    read: np.ndarray
+    """float64[Q, L, W, S * S]: what reading a block that is in state y now costs in state z, no charge included."""
+    stale: np.ndarray
+    """uint8[W * L]: bits of the sizes for which that is out of date."""
     full: np.ndarray
     """int32[Q + 1, K, W, L + 1]: in how many slots of a step, up to a lane's, a tier has no room for a block of each
     size; in the last row, in how many it holds too much as it is. Always up to date."""
-    dirty: np.ndarray
-    """bool[W]: steps whose loads have changed since."""
+    anywhere: np.ndarray
+    """int64[Q + 1, K, words]: bits of the steps in which there is such a slot."""
 
 
 def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
     """Room for tables, all of it dirty; ``class_size`` float64[Q] are the sizes they are for."""
     n_classes, n_lanes, n_states = len(class_size), problem.n_lanes, len(problem.states)
-    n_steps = window.z.shape[1] - 1
+    n_steps = len(window.load) // n_lanes
     pairs = n_states * n_states
     full = np.empty((n_classes + 1, len(window.held), n_steps, n_lanes + 1), np.int32)
+    anywhere = np.zeros((n_classes + 1, len(window.held), n_steps // _BITS + 1), np.int64)
     for n in range(n_steps):
-        count_full(window.held, problem.capacity, class_size, full, n_lanes, n)
+        count_full(window.held, problem.capacity, class_size, full, anywhere, n_lanes, n)
     return Tables(
-        rent=np.empty((n_classes, n_steps, n_lanes + 1, n_states)),
         before=np.empty((n_classes, n_steps, n_lanes + 1, pairs)),
         after=np.empty((n_classes, n_steps, n_lanes + 1, pairs)),
         step=np.empty((n_classes, n_lanes, n_steps, pairs)),
         rest=np.empty((n_classes, n_lanes, n_steps, pairs)),
-        full=full,
         dirty=np.ones(n_steps, bool),
+        read=np.empty((n_classes, n_lanes, n_steps, pairs)),
+        stale=np.full(n_steps * n_lanes, ALL_STALE, np.uint8),
+        full=full,
+        anywhere=anywhere,
     )
 
 
+ALL_STALE = np.uint8(255)
 HARD = 2
 """Length of the tuple that says that ways count by the least cost; ``(temperature,)`` says that all count. The length
 is part of the type, so kernels are compiled for each."""
@@ -113,25 +145,27 @@ def mode_of(temperature: float) -> tuple[float, ...]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def time_of(load, either, swap, balanced):
-    """Seconds a slot takes whose loads are in row 0: :func:`kvopt.anneal.state.slot_time`, without a call where that is
-    simple."""
-    if balanced:
-        return slot_time(load, either, swap, 0)
-    longest = load[0, 0]
+def time_of(load, either, t, swap, balanced):
+    """:func:`kvopt.anneal.state.slot_time`, without a call."""
+    if balanced and either[t] > 0.0:
+        return best_split(load, t, 0.0, swap, swap, either[t])[1]
+    longest = load[t, 0]
     for c in range(1, load.shape[1]):
-        longest = max(longest, load[0, c])
+        longest = max(longest, load[t, c])
     return longest
 
 
 @njit(cache=True, nogil=True, inline="always")
-def time_with(load, either, swap, balanced, size, extra, swapped):
+def time_with(load, either, t, swap, balanced, size, extra, swapped):
     """Likewise :func:`kvopt.anneal.state.slot_time_with`."""
+    most = 0.0
     if balanced:
-        return slot_time_with(load, either, swap, 0, size, extra, swapped)
-    longest = load[0, 0] + size * extra[0]
+        most = either[t] + (size if swapped else 0.0)
+    if most > 0.0:
+        return best_split(load, t, size, extra, swap, most)[1]
+    longest = load[t, 0] + size * extra[0]
     for c in range(1, load.shape[1]):
-        longest = max(longest, load[0, c] + size * extra[c])
+        longest = max(longest, load[t, c] + size * extra[c])
     return longest
 
 
@@ -143,42 +177,44 @@ def together(a, b, mode):
     return min(a, b) - mode[0] * math.log1p(math.exp(-abs(a - b) / mode[0]))
 
 
-@njit(cache=True, nogil=True)
-def refresh(problem, window, class_size, mode, tables):
+@njit(cache=True, nogil=True, _nrt=False)
+def refresh(problem, window, class_size, mode, tables, extra):
     """Bring the tables up to date where loads have changed."""
     n_steps, n_lanes = tables.dirty.shape[0], problem.n_lanes
-    extra = np.empty(window.load.shape[1])
     for q in range(class_size.shape[0]):
+        size = class_size[q]
         for n in range(n_steps):
             if tables.dirty[n]:
-                _sum_step(problem, window, class_size[q], n, mode, extra, tables, q)
+                _sum_step(problem, window, size, n, mode, extra, tables.before[q, n], tables.after[q, n])
         for n in range(n_steps - 1):
             if tables.dirty[n] or (n_lanes > 1 and tables.dirty[n + 1]):
                 for lane in range(n_lanes):
-                    _lane_step(problem.states, tables, q, lane, n, lane, mode, tables.step[q, lane, n])
-                    _lane_step(problem.states, tables, q, lane, n, lane + 1, mode, tables.rest[q, lane, n])
+                    own = n * n_lanes + lane
+                    before = tables.before[q, n + 1, lane]
+                    for first in range(2):
+                        out = tables.rest[q, lane, n] if first else tables.step[q, lane, n]
+                        _lane_step(
+                            problem.states, window.charged, size, own + first, own + n_lanes,
+                            tables.after[q, n, lane + first], before, mode, out,
+                        )  # fmt: skip
     tables.dirty[:] = False
 
 
-@njit(cache=True, nogil=True)
-def _sum_step(problem, window, size, n, mode, extra, tables, q):
-    """Rents, prefixes and suffixes of one step."""
+@njit(cache=True, nogil=True, _nrt=False)
+def _sum_step(problem, window, size, n, mode, extra, before, after):
+    """Prefixes and suffixes of one step."""
     n_states, n_lanes = len(problem.states), problem.n_lanes
-    rent, before, after = tables.rent[q, n], tables.before[q, n], tables.after[q, n]
-    for z in range(n_states):
-        rent[0, z] = 0.0
-        for lane in range(n_lanes):
-            rent[lane + 1, z] = rent[lane, z] + window.charge[n * n_lanes + lane, z] * size
+    charged = window.charged
     before[0], after[n_lanes] = NEVER, NEVER
     for lane in range(n_lanes - 1, -1, -1):
         t = n * n_lanes + lane
-        now = slot_time(window.load, window.either, problem.swap, t)
+        now = time_of(window.load, window.either, t, problem.swap, problem.balanced)
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if y != z:
                     cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
-                    cost += rent[lane + 1, y] - rent[lane + 1, z]
+                    cost += size * (charged[t + 1, y] - charged[t + 1, z])
                     # Until they are taken together below, row lane + 1 holds the slot's own.
                     before[lane + 1, p] = cost
                     after[lane, p] = together(after[lane + 1, p], cost, mode)
@@ -195,37 +231,44 @@ def idle_cost(problem, load, either, t, size, y, z, extra, now):
     """Exact cost in slot t of an idle block's change of state, ``now`` being what the slot takes without it."""
     for c in range(extra.shape[0]):
         extra[c] = problem.op[0, y, z, c]
-    longer = slot_time_with(load, either, problem.swap, t, size, extra, False) - now
+    longer = time_with(load, either, t, problem.swap, problem.balanced, size, extra, False) - now
     return problem.second * longer + size * problem.op_price[0, y, z]
 
 
-@njit(cache=True, nogil=True)
-def _lane_step(states, tables, q, lane, n, first, mode, out):
-    """Fill ``out`` for the slots from lane ``first`` of step n up to the slot before ``lane`` of step n + 1."""
-    n_states, n_lanes = len(states), tables.rent.shape[2] - 1
-    rent, after = tables.rent[q, n], tables.after[q, n]
-    next_rent, before = tables.rent[q, n + 1], tables.before[q, n + 1]
+@njit(cache=True, nogil=True, inline="always")
+def _lane_step(states, charged, size, start, stop, after, before, mode, out):
+    """Fill ``out`` for the slots from ``start`` up to ``stop``, given the tables' rows for the steps they are in."""
+    n_states = len(states)
     for y in range(n_states):
         for z in range(n_states):
             p = n_states * y + z
-            if y == z:
-                out[p] = rent[n_lanes, z] - rent[first, z] + next_rent[lane, z]
-            else:
-                early = after[first, p] + rent[n_lanes, z]
-                late = rent[n_lanes, y] + before[lane, p]
-                out[p] = together(early, late, mode) - rent[first, y] + next_rent[lane, z]
+            change = 0.0 if y == z else together(after[p], before[p], mode)
+            out[p] = change + size * (charged[stop, z] - charged[start, y])
 
 
-@njit(cache=True, nogil=True)
-def count_full(held, capacity, class_size, full, n_lanes, n):
-    """Recount the slots of a step in which tiers have no room.
+@njit(cache=True, nogil=True, _nrt=False)
+def reprice_read(problem, load, either, t, size, base_load, base_either, extra, out):
+    """Cost of reading a block in slot t in each state z, it being read in state y now: ``out[S y + z]``."""
+    n_states, balanced = len(problem.states), problem.balanced
+    for y in range(n_states):
+        for c in range(extra.shape[0]):
+            base_load[0, c] = load[t, c] - size * problem.op[1, y, y, c]
+        if balanced:
+            base_either[0] = either[t] - (size if problem.swappable[y] else 0.0)
+        now = time_of(base_load, base_either, 0, problem.swap, balanced)
+        for z in range(n_states):
+            for c in range(extra.shape[0]):
+                extra[c] = problem.op[1, z, z, c]
+            swapped = problem.swappable[z]
+            longer = time_with(base_load, base_either, 0, problem.swap, balanced, size, extra, swapped) - now
+            out[n_states * y + z] = problem.second * longer + size * problem.op_price[1, z, z]
 
-    Parameters
-    ----------
-    full : int32[Q + 1, K, W, L + 1]
-        Entry l: in how many slots of the step before lane l's.
-    """
+
+@njit(cache=True, nogil=True, _nrt=False)
+def count_full(held, capacity, class_size, full, anywhere, n_lanes, n):
+    """Recount the slots of a step in which tiers have no room, for ``Tables.full`` and ``Tables.anywhere``."""
     n_classes = class_size.shape[0]
+    word, bit = n // _BITS, np.int64(1) << np.int64(n % _BITS)
     for q in range(n_classes + 1):
         size = class_size[q] if q < n_classes else 0.0
         for k in range(held.shape[0]):
@@ -234,9 +277,36 @@ def count_full(held, capacity, class_size, full, n_lanes, n):
                 full[q, k, n, lane] = count
                 count += held[k, n * n_lanes + lane] + size > capacity[k]
             full[q, k, n, n_lanes] = count
+            anywhere[q, k, word] = anywhere[q, k, word] | bit if count else anywhere[q, k, word] & ~bit
+
+
+@njit(cache=True, nogil=True, inline="always")
+def any_step(bits, first, stop):
+    """Whether a bit is set among those of the steps from ``first`` up to ``stop``."""
+    found = np.int64(0)
+    if first < stop:
+        low, high = first // _BITS, (stop - 1) // _BITS
+        for word in range(low, high + 1):
+            found |= bits[word]
+        if low == high:
+            found = bits[low] >> np.int64(first % _BITS) & (np.int64(1) << np.int64(stop - first)) - np.int64(1)
+        elif found:
+            found = bits[low] >> np.int64(first % _BITS)
+            for word in range(low + 1, high):
+                found |= bits[word]
+            found |= bits[high] & (np.int64(1) << np.int64((stop - 1) % _BITS + 1)) - np.int64(1)
+    return found != 0
 
 
 @njit(cache=True, nogil=True, inline="always")
 def lacks_room(full, q, k, n, lane, n_lanes):
     """Whether a tier has no room in some slot after lane's own one in step n and before that in step n + 1."""
     return full[q, k, n, n_lanes] > full[q, k, n, lane + 1] or full[q, k, n + 1, lane] > 0
+
+
+@njit(cache=True, nogil=True, inline="always")
+def lacks_room_between(full, anywhere, q, k, first, stop, lane, n_lanes):
+    """Whether it has none in some slot from lane's own one in step ``first`` up to that in a later step ``stop``."""
+    if full[q, k, first, n_lanes] > full[q, k, first, lane] or full[q, k, stop, lane] > 0:
+        return True
+    return any_step(anywhere[q, k], first + 1, stop)

@@ -1,153 +1,86 @@
 """Moves in a window: one block's path in it, drawn at a temperature or optimised, all others fixed.
 
-Own slots that read the block are priced by the exact change of the slot's time; all other slots by the tables, but for
-two kinds of lane steps that are priced slot by slot: those in which the block changes its state as it is, because the
-tables count that change as somebody else's, and those in some slots of which a tier has no room. Every change is
-carried out on the loads exactly, and its cost returned exactly.
+At the cuts of its life (:mod:`kvopt.anneal.cuts`), own slots that read the block are priced by the exact change of the
+slot's time; all other slots by the tables, but for two kinds of lane steps that are priced slot by slot: those in which
+the block, idle, changes its state as it is, because the tables count that change as somebody else's, and those in some
+slots of which a tier has no room, if it may gain there. Every change is carried out on the loads exactly, and its cost
+returned exactly.
+
+Kernels take some eighty arrays in named tuples, and numba would count references to each at every call, which took
+half the time: ``_nrt=False`` leaves that out of kernels that make no arrays.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from kvopt.anneal.carry import born_in, carry_out, closing
+from kvopt.anneal.cuts import READ, cut_up, nothing_to_choose, write_path
 from kvopt.anneal.moves import _tables
-from kvopt.anneal.state import slot_time
 from kvopt.anneal.window import (
     HARD,
     NEGLIGIBLE,
     NEVER,
-    count_full,
+    any_step,
     idle_cost,
     lacks_room,
+    lacks_room_between,
     refresh,
+    reprice_read,
     time_of,
     time_with,
     together,
 )
 from kvopt.trellis.rng import uniform
 
-_IDLE, _BORN, _READ = 0, 1, 2
+_LEAST_SHARE = 1e-300
 
 
-class Scratch(NamedTuple):
-    """Room to work in (W steps, L lanes, S states, C channels)."""
-
-    kind: np.ndarray
-    """uint8[W]: whether the block is idle, idle but new, or read in each own slot."""
-    reached: np.ndarray
-    """float64[W, S]: of all ways to each state."""
-    way: np.ndarray
-    """float64[W, S * S]: of each lane step."""
-    own: np.ndarray
-    """float64[W, S * S]: the part of it whose change is in an own slot that reads the block, or writes it."""
-    change: np.ndarray
-    """float64[S, S]"""
-    rest: np.ndarray
-    """float64[S * S]: of a lane step, without its own slot if that is priced by itself."""
-    slots: np.ndarray
-    """float64[L]: of a change in each slot of a lane step."""
-    extra: np.ndarray
-    """float64[C]"""
-    load: np.ndarray
-    """float64[1, C]: of one slot without the block."""
-    either: np.ndarray
-    """float64[1], or empty"""
-    z: np.ndarray
-    """uint8[W + 1]: the new path; once it is carried out, the old one."""
-    when: np.ndarray
-    """uint16[W]"""
-    touched: np.ndarray
-    """bool[W + 1]: steps whose occupancy has changed."""
-
-
-def make_scratch(problem, n_steps: int) -> Scratch:
-    """Room for a window of that many steps."""
-    n_states, n_channels = len(problem.states), problem.base.shape[1]
-    pairs = n_states * n_states
-    return Scratch(
-        kind=np.zeros(n_steps, np.uint8),
-        reached=np.empty((n_steps, n_states)),
-        way=np.empty((n_steps, pairs)),
-        own=np.empty((n_steps, pairs)),
-        change=np.empty((n_states, n_states)),
-        rest=np.empty(pairs),
-        slots=np.empty(problem.n_lanes),
-        extra=np.empty(n_channels),
-        load=np.empty((1, n_channels)),
-        either=np.zeros(1 if problem.balanced else 0),
-        z=np.empty(n_steps + 1, np.uint8),
-        when=np.empty(n_steps, np.uint16),
-        touched=np.zeros(n_steps + 1, bool),
-    )
-
-
-@njit(cache=True, nogil=True)
-def sweep(problem, window, class_size, class_of, order, mode, tables, every, scratch, rng):
+@njit(cache=True, nogil=True, _nrt=False)
+def sweep(problem, window, class_size, class_of, order, mode, cutting, tables, every, scratch, rng):
     """Give every block in ``order`` a new path; returns how many changed.
 
     Parameters
     ----------
     order : int64[m]
-        Rows of the window.
+        Rows of the window, which must have room for their new events.
     mode : tuple of float
         As :func:`kvopt.anneal.window.mode_of` makes it. Best paths are taken only where they lower the objective.
+    cutting : Cutting
     every : int
-        Blocks between two looks at the tables.
+        Moves between two looks at the tables.
     """
-    changed = 0
-    for count in range(order.shape[0]):
-        if count % every == 0:
-            refresh(problem, window, class_size, mode, tables)
-        j = order[count]
-        if window.end[j] - window.begin[j] < 2 and not window.loose_begin[j]:
+    changed, seen = 0, -every
+    for j in order:
+        if changed - seen >= every:
+            refresh(problem, window, class_size, mode, tables, scratch.extra)
+            seen = changed
+        if nothing_to_choose(problem, window, j, cutting):
             continue
-        mark(problem, window, j, scratch.kind)
+        m = cut_up(problem, window, j, cutting, scratch, rng)
         q = class_of[window.block[j]]
-        if not _forward(problem, window, j, q, mode, tables, scratch):
+        if not _forward(problem, window, j, q, class_size[q], m, mode, cutting, tables, scratch):
             continue
-        if _backward(problem, window, j, mode, scratch, rng) <= 0:
+        if _backward(problem, window, j, q, m, mode, tables, scratch, rng) <= 0:
             continue
-        overfull = _overfull(window, j, tables.full)
-        delta = carry_out(problem, window, j, scratch, tables, class_size)
-        if len(mode) == HARD and delta >= 0.0 and not overfull:
-            # The scratch has kept the old path.
-            carry_out(problem, window, j, scratch, tables, class_size)
-            continue
-        changed += 1
+        kept = len(mode) != HARD or _overfull(window, j, tables.anywhere)
+        for turn in range(2):
+            delta = carry_out(problem, window, j, m, scratch, tables, class_size)
+            kept |= turn == 0 and delta < 0.0
+            if kept:
+                break
+            # The scratch has kept the old path: back to it.
+        if kept:
+            write_path(window, j, m, problem.lane[window.block[j]], problem.n_lanes, scratch)
+            changed += 1
     return changed
 
 
-@njit(cache=True, nogil=True)
-def mark(problem, window, j, kind):
-    """What a block does in each own slot of the window."""
-    i, n_steps = window.block[j], kind.shape[0]
-    kind[window.begin[j] : window.end[j]] = _IDLE
-    first = window.first_step
-    run = window.first_run[j]
-    while run < problem.run_ptr[i + 1] and problem.run_start[run] < first + n_steps:
-        kind[max(problem.run_start[run] - first, 0) : min(problem.run_stop[run] - first, n_steps)] = _READ
-        run += 1
-
-
 @njit(cache=True, nogil=True, inline="always")
-def _born(problem, window, j, n):
-    """Whether the block is written in its own slot of step n."""
-    return n == window.begin[j] and window.loose_begin[j] and not problem.prefilled[window.block[j]]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _closing(problem, window, j, n):
-    """One past the last slot of the block's last lane step."""
-    own = n * problem.n_lanes + problem.lane[window.block[j]]
-    return min(own + problem.n_lanes, window.load.shape[0])
-
-
-@njit(cache=True, nogil=True)
-def _fits(problem, window, j, t, state, old, size):
+def _fits(problem, window, t, state, old, size):
     """Whether all tiers of a state have room for the block in slot t, in which it is in state ``old`` now."""
     for k in range(window.held.shape[0]):
         inside = problem.inside[k]
@@ -158,21 +91,22 @@ def _fits(problem, window, j, t, state, old, size):
     return True
 
 
-@njit(cache=True, nogil=True)
-def _price_slots(problem, window, j, n, y, z, first, size, scratch):
-    """Exact cost of a change from y to z in each slot of lane step n from offset ``first`` on, in ``scratch.slots``."""
+@njit(cache=True, nogil=True, inline="always")
+def _price_slots(problem, window, j, c, y, z, first, size, scratch):
+    """Exact cost of a change from y to z in each slot of a cut's lane step from offset ``first`` on, in
+    ``scratch.slots``."""
     n_lanes = problem.n_lanes
     lane = problem.lane[window.block[j]]
-    own = n * n_lanes + lane
-    old_y, old_z, old_when = window.z[j, n], window.z[j, n + 1], window.when[j, n]
+    own = np.int64(scratch.cut[c]) * n_lanes + lane
+    old_y, old_z, old_when = scratch.z_old[c], scratch.z_old[c + 1], scratch.when_old[c]
     out = scratch.slots
     charged = 0.0
     bad_y, bad_z = n_lanes, first  # First slot that y does not fit, and the last that z does not.
     for o in range(max(first, 1), n_lanes):
         old = old_y if o <= old_when else old_z
-        if bad_y == n_lanes and not _fits(problem, window, j, own + o, y, old, size):
+        if bad_y == n_lanes and not _fits(problem, window, own + o, y, old, size):
             bad_y = o
-        if not _fits(problem, window, j, own + o, z, old, size):
+        if not _fits(problem, window, own + o, z, old, size):
             bad_z = o
     for o in range(first, n_lanes):
         charged += window.charge[own + o, z] * size
@@ -184,45 +118,52 @@ def _price_slots(problem, window, j, n, y, z, first, size, scratch):
             out[o] = NEVER
             continue
         own_change = old_y != old_z and o == old_when
-        for c in range(load.shape[1]):
-            load[0, c] = window.load[t, c] - (size * problem.op[0, old_y, old_z, c] if own_change else 0.0)
+        for channel in range(load.shape[1]):
+            moved = size * problem.op[0, old_y, old_z, channel] if own_change else 0.0
+            load[0, channel] = window.load[t, channel] - moved
         if problem.balanced:
             scratch.either[0] = window.either[t]
-        now = slot_time(load, scratch.either, problem.swap, 0)
+        now = time_of(load, scratch.either, 0, problem.swap, problem.balanced)
         cost = idle_cost(problem, load, scratch.either, 0, size, y, z, scratch.extra, now)
         out[o] = max(charged, 0.0) + cost
 
 
-@njit(cache=True, nogil=True)
-def _forward(problem, window, j, q, mode, tables, scratch):
-    """What all ways to each state in each own slot cost together, or the best of them; False where there is none."""
+@njit(cache=True, nogil=True, _nrt=False)
+def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratch):
+    """What all ways to each state at each cut cost together, or the best of them; False where there is none."""
     states, n_lanes = problem.states, problem.n_lanes
     n_states, n_classes = len(states), tables.full.shape[0] - 1
     i = window.block[j]
     size, lane = problem.size[i], problem.lane[i]
-    begin, last, loose_begin, loose_end = window.begin[j], window.end[j] - 1, window.loose_begin[j], window.loose_end[j]
+    last, loose_begin, loose_end = window.end[j] - 1, window.loose_begin[j], window.loose_end[j]
     written = loose_begin and not problem.prefilled[i]
     # What the loop reads, taken out of the tuples once: numba counts references to what is passed on.
-    old_z, old_when, held, load, either, charge = (
-        window.z[j],
-        window.when[j],
+    cut, z_old, when_old, held, load, either, charge, charged = (
+        scratch.cut,
+        scratch.z_old,
+        scratch.when_old,
         window.held,
         window.load,
         window.either,
         window.charge,
+        window.charged,
     )
-    capacity, inside, kind, reached, way, own_way = (
+    capacity, inside, kind, reached, way, own_way, stay = (
         problem.capacity,
         problem.inside,
         scratch.kind,
         scratch.reached,
         scratch.way,
         scratch.own,
+        scratch.stay,
     )
-    step_table, rest_table, full, change, rest = (
+    step_table, rest_table, read_table, stale, full, anywhere, change, rest = (
         tables.step[q, lane],
         tables.rest[q, lane],
+        tables.read[q, lane],
+        tables.stale,
         tables.full,
+        tables.anywhere,
         scratch.change,
         scratch.rest,
     )
@@ -235,64 +176,91 @@ def _forward(problem, window, j, q, mode, tables, scratch):
         scratch.extra,
     )
     every = (1 << n_states) - 1
+    bit, by_size = np.uint8(1 << q), size / class_size
     _enter(problem, window, j, size, scratch)
-    was_closed = 0  # States that cannot be held throughout the lane step before.
-    for n in range(begin, last + 1):
+    was_closed = 0  # States that cannot be held throughout what is before.
+    for at in range(m):
+        n = np.int64(cut[at])
         t = n * n_lanes + lane
         if n == last and not loose_end:
             break  # What happens in its own slot hangs on a lane step beyond the window.
-        y_old, z_old = old_z[n], old_z[n + 1]
-        if n > begin or loose_begin:
+        y_old, x_old = z_old[at], z_old[at + 1]
+        if at > 0 or loose_begin:
             shut = _shut(held, capacity, inside, t, y_old, size)
             for z in range(n_states):
                 if shut >> z & 1 and shut != every:
-                    reached[n, z] = NEVER
-        own = kind[n] != _IDLE or (written and n == begin)
+                    reached[at, z] = NEVER
+        own = kind[n] == READ or (written and at == 0)
         if own:
-            read, born = 1 if kind[n] == _READ else 0, written and n == begin
-            x_old = z_old if n < last and old_when[n] == 0 else y_old
+            read, born = 1 if kind[n] == READ else 0, written and at == 0
+            after_old = x_old if n < last and when_old[at] == 0 else y_old
             for c in range(load.shape[1]):
-                added = op[read, y_old, x_old, c] + (write[y_old, c] if born else 0.0)
+                added = op[read, y_old, after_old, c] + (write[y_old, c] if born else 0.0)
                 base_load[0, c] = load[t, c] - size * added
             if balanced:
                 base_either[0] = either[t] - (size if read and swappable[y_old] else 0.0)
-            now = time_of(base_load, base_either, swap, balanced)
+            now = time_of(base_load, base_either, 0, swap, balanced)
             for y in range(n_states):
                 for z in range(n_states):
                     for c in range(load.shape[1]):
                         extra[c] = op[read, y, z, c] + (write[y, c] if born else 0.0)
                     swapped = read == 1 and swappable[y]
-                    longer = time_with(base_load, base_either, swap, balanced, size, extra, swapped) - now
+                    longer = time_with(base_load, base_either, 0, swap, balanced, size, extra, swapped) - now
                     cost = second * longer + charge[t, y] * size
                     if priced:
                         cost += size * (op_price[read, y, z] + (write_price[y] if born else 0.0))
                     change[y, z] = cost
         if n == last:
-            _leave(problem, window, j, n, size, own, scratch)
+            _leave(problem, window, j, n, size, own, at, scratch)
             break
+        # From the lane step after this one up to the next cut the block stays where it is.
+        stop, closed_next = np.int64(cut[at + 1]), 0
+        long = stop > n + 1
+        if long:
+            first_slot, stop_slot = t + n_lanes, stop * n_lanes + lane
+            for k in range(held.shape[0]):
+                row = n_classes if inside[k] >> x_old & 1 else q
+                if lacks_room_between(full, anywhere, row, k, n + 1, stop, lane, n_lanes):
+                    closed_next |= inside[k]
+            for z in range(n_states):
+                stay[z] = 0.0
+            if kind[n + 1] == READ:
+                for step in range(n + 1, stop):
+                    slot = step * n_lanes + lane
+                    if stale[slot] & bit:
+                        stale[slot] &= ~bit
+                        reprice_read(
+                            problem, load, either, slot, class_size, base_load, base_either, extra, read_table[step]
+                        )
+                    for z in range(n_states):
+                        stay[z] += read_table[step, n_states * x_old + z]
+            for z in range(n_states):
+                stay[z] = by_size * stay[z] + size * (charged[stop_slot, z] - charged[first_slot, z])
+                if closed_next >> z & 1:
+                    stay[z] = NEVER
         closed = 0
         for k in range(held.shape[0]):
-            row = n_classes if inside[k] >> y_old & 1 and inside[k] >> z_old & 1 else q
+            row = n_classes if inside[k] >> y_old & 1 and inside[k] >> x_old & 1 else q
             if lacks_room(full, row, k, n, lane, n_lanes):
                 closed |= inside[k]
-        special = y_old != z_old
+        special = y_old != x_old and not (own and when_old[at] == 0)
         if closed and not special:
             # In a tier that is full at times a block can only come or go; that matters where it can stay before or
             # afterwards.
-            shut = _shut(held, capacity, inside, t + n_lanes, z_old, size)
-            closed_next = 0
-            if n + 1 < last:
+            shut = _shut(held, capacity, inside, t + n_lanes, x_old, size)
+            if not long and n + 1 < last:
                 for k in range(held.shape[0]):
-                    row = n_classes if inside[k] >> z_old & 1 and inside[k] >> old_z[n + 2] & 1 else q
+                    row = n_classes if inside[k] >> x_old & 1 and inside[k] >> z_old[at + 2] & 1 else q
                     if lacks_room(full, row, k, n + 1, lane, n_lanes):
                         closed_next |= inside[k]
             coming = closed & ~shut & ~closed_next
             going = 0
             for z in range(n_states):
-                if closed >> z & 1 and not was_closed >> z & 1 and reached[n, z] < NEVER:
+                if closed >> z & 1 and not was_closed >> z & 1 and reached[at, z] < NEVER:
                     going = 1
-            special = coming != 0 or going != 0
-        was_closed = closed
+            special = coming != 0 or (cutting.linger and going != 0)
+        was_closed = closed_next if long else closed
+        scratch.special[at] = special
         if special:
             # Slot by slot: with what changes in the ones so far, and then staying.
             for y in range(n_states):
@@ -300,24 +268,24 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                     rest[n_states * y + z] = 0.0 if y == z else NEVER
             for o in range(1 if own else 0, n_lanes):
                 s = t + o
-                here_old = y_old if o <= old_when[n] else z_old
-                moves = y_old != z_old and o == old_when[n]
+                here_old = y_old if o <= when_old[at] else x_old
+                moves = y_old != x_old and o == when_old[at]
                 shut = 0 if o == 0 else _shut(held, capacity, inside, s, here_old, size)
                 for c in range(load.shape[1]):
-                    base_load[0, c] = load[s, c] - (size * op[0, y_old, z_old, c] if moves else 0.0)
+                    base_load[0, c] = load[s, c] - (size * op[0, y_old, x_old, c] if moves else 0.0)
                 if balanced:
                     base_either[0] = either[s]
-                now = time_of(base_load, base_either, swap, balanced)
+                now = time_of(base_load, base_either, 0, swap, balanced)
                 for z in range(n_states):
-                    stay = NEVER if shut >> z & 1 else charge[s, z] * size
+                    held_here = NEVER if shut >> z & 1 else charge[s, z] * size
                     for y in range(n_states):
-                        rest[n_states * y + z] += stay
+                        rest[n_states * y + z] += held_here
                 for y in range(n_states):
                     for z in range(n_states):
                         if y != z and not shut >> y & 1:
                             for c in range(load.shape[1]):
                                 extra[c] = op[0, y, z, c]
-                            longer = time_with(base_load, base_either, swap, balanced, size, extra, False) - now
+                            longer = time_with(base_load, base_either, 0, swap, balanced, size, extra, False) - now
                             cost = second * longer + size * op_price[0, y, z]
                             cost += rest[(n_states + 1) * y]
                             rest[n_states * y + z] = together(rest[n_states * y + z], cost, mode)
@@ -333,23 +301,27 @@ def _forward(problem, window, j, q, mode, tables, scratch):
                 for z in range(n_states):
                     if closed >> y & 1 or closed >> z & 1:
                         rest[n_states * y + z] = NEVER
+        if long:
+            for y in range(n_states):
+                for z in range(n_states):
+                    rest[n_states * y + z] += stay[z]
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if not own:
-                    way[n, p] = rest[p]
+                    way[at, p] = rest[p]
                 elif y == z:
-                    own_way[n, p] = NEVER
-                    way[n, p] = change[y, y] + rest[p]
+                    own_way[at, p] = NEVER
+                    way[at, p] = change[y, y] + rest[p]
                 else:
-                    own_way[n, p] = change[y, z] + rest[(n_states + 1) * z]
-                    way[n, p] = together(own_way[n, p], change[y, y] + rest[p], mode)
+                    own_way[at, p] = change[y, z] + rest[(n_states + 1) * z]
+                    way[at, p] = together(own_way[at, p], change[y, y] + rest[p], mode)
         best = NEVER
         for z in range(n_states):
             total = NEVER
             for y in range(n_states):
-                total = together(total, reached[n, y] + way[n, n_states * y + z], mode)
-            reached[n + 1, z] = total
+                total = together(total, reached[at, y] + way[at, n_states * y + z], mode)
+            reached[at + 1, z] = total
             best = min(best, total)
         if best >= NEVER:
             return False
@@ -366,38 +338,36 @@ def _shut(held, capacity, inside, t, old, size):
     return shut
 
 
-@njit(cache=True, nogil=True)
-def _leave(problem, window, j, n, size, own, scratch):
-    """Weigh the block's last lane step, in which it stays in its state."""
+@njit(cache=True, nogil=True, inline="always")
+def _leave(problem, window, j, n, size, own, at, scratch):
+    """Weigh the block's last lane step n, of its last cut, in which it stays in its state."""
     t, reached = n * problem.n_lanes + problem.lane[window.block[j]], scratch.reached
     for z in range(len(problem.states)):
-        reached[n, z] += scratch.change[z, z] if own else window.charge[t, z] * size
-        for later in range(t + 1, _closing(problem, window, j, n)):
-            if not _fits(problem, window, j, later, z, window.z[j, n], size):
-                reached[n, z] = NEVER
+        reached[at, z] += scratch.change[z, z] if own else window.charge[t, z] * size
+        for later in range(t + 1, closing(problem, window, j, n)):
+            if not _fits(problem, window, later, z, scratch.z_old[at], size):
+                reached[at, z] = NEVER
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _enter(problem, window, j, size, scratch):
     """What it costs to be in each state in the block's first own slot of the window."""
-    n_states, begin = len(problem.states), window.begin[j]
-    lane = problem.lane[window.block[j]]
-    reached = scratch.reached[begin]
-    for z in range(n_states):
+    lane, reached = problem.lane[window.block[j]], scratch.reached[0]
+    for z in range(len(problem.states)):
         if not window.loose_begin[j]:
-            reached[z] = 0.0 if z == window.z[j, begin] else NEVER
+            reached[z] = 0.0 if z == scratch.z_old[0] else NEVER
             continue
         cost, fits = 0.0, True
-        if not _born(problem, window, j, begin):
+        if not born_in(problem, window, j):
             # There since slot 0.
             for t in range(lane):
                 cost += window.charge[t, z] * size
-                fits = fits and _fits(problem, window, j, t, z, window.z[j, begin], size)
+                fits = fits and _fits(problem, window, t, z, scratch.z_old[0], size)
         reached[z] = cost if fits else NEVER
 
 
-@njit(cache=True, nogil=True)
-def _backward(problem, window, j, mode, scratch, rng):
+@njit(cache=True, nogil=True, _nrt=False)
+def _backward(problem, window, j, q, m, mode, tables, scratch, rng):
     """Draw or trace back the path into the scratch.
 
     Returns
@@ -405,34 +375,33 @@ def _backward(problem, window, j, mode, scratch, rng):
     int
         -1 where there is no way, 0 where the path is the old one, 1 where it is another.
     """
-    n_states, begin, last = len(problem.states), window.begin[j], window.end[j] - 1
-    old_z, old_when, reached, way = window.z[j], window.when[j], scratch.reached, scratch.way
-    new_z, new_when = scratch.z, scratch.when
-    new_z[last], new_z[last + 1] = old_z[last], old_z[last + 1]
-    new_when[last] = old_when[last]
-    z = np.int64(old_z[last])
+    n_states, reached, way = len(problem.states), scratch.reached, scratch.way
+    z_old, when_old, new_z, new_when = scratch.z_old, scratch.when_old, scratch.z, scratch.when
+    new_z[m - 1], new_z[m] = z_old[m - 1], z_old[m]
+    new_when[m - 1] = when_old[m - 1]
+    z = np.int64(z_old[m - 1])
     if window.loose_end[j]:
-        z = _choose(reached, last, way, -1, z, n_states, mode, rng)
-        new_z[last] = z
-    elif reached[last, z] >= NEVER:
+        z = _choose(reached, m - 1, way, -1, z, n_states, mode, rng)
+        new_z[m - 1] = new_z[m] = z
+    elif reached[m - 1, z] >= NEVER:
         return -1
-    different = 1 if z != old_z[last] else 0
-    for n in range(last - 1, begin - 1, -1):
+    different = 1 if z != z_old[m - 1] else 0
+    for at in range(m - 2, -1, -1):
         if z < 0:
             return -1
-        y = _choose(reached, n, way, z, np.int64(old_z[n]), n_states, mode, rng)
-        new_z[n], new_when[n] = y, 0
+        y = _choose(reached, at, way, z, np.int64(z_old[at]), n_states, mode, rng)
+        new_z[at], new_when[at] = y, 0
         if y != z and y >= 0:
-            new_when[n] = _choose_slot(problem, window, j, n, y, z, mode, scratch, rng)
-            different |= new_when[n] != old_when[n]
-        different |= y != old_z[n]
+            new_when[at] = _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng)
+            different |= new_when[at] != when_old[at]
+        different |= y != z_old[at]
         z = y
     return -1 if z < 0 else different
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _choose(reached, n, way, z, old, n_states, mode, rng):
-    """A state at lane step n on the way to z (to any, if z < 0), drawn by its Boltzmann weight; or the best, ``old``
+    """A state at cut n on the way to z (to any, if z < 0), drawn by its Boltzmann weight; or the best, ``old``
     among equals; -1 where none is possible."""
     best, least = np.int64(-1), NEVER
     for y in range(n_states):
@@ -462,32 +431,36 @@ def _choose(reached, n, way, z, old, n_states, mode, rng):
     return found
 
 
-@njit(cache=True, nogil=True)
-def _choose_slot(problem, window, j, n, y, z, mode, scratch, rng):
-    """In which slot of lane step n the block changes from y to z, as slots after its own.
+@njit(cache=True, nogil=True, _nrt=False)
+def _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng):
+    """In which slot of a cut's lane step the block changes from y to z, as slots after its own.
 
-    Among equal costs the old one, else the latest to a faster tier and the earliest to a slower one.
+    Drawn by the tables where the cut was priced by them. Among equal costs the old one, else the latest to a faster
+    tier and the earliest to a slower one.
     """
     n_states, n_lanes = len(problem.states), problem.n_lanes
     p = n_states * y + z
     size = problem.size[window.block[j]]
     first = 0
-    if scratch.kind[n] != _IDLE or _born(problem, window, j, n):
+    if scratch.kind[scratch.cut[at]] == READ or (at == 0 and born_in(problem, window, j)):
         first = 1
-        own, way = scratch.own[n, p], scratch.way[n, p]
+        own, way = scratch.own[at, p], scratch.way[at, p]
         if n_lanes == 1 or (own <= way if len(mode) == HARD else uniform(rng) < math.exp((way - own) / mode[0])):
             return 0
     if n_lanes == 1:
         return 0
-    _price_slots(problem, window, j, n, y, z, first, size, scratch)
+    if len(mode) != HARD and not scratch.special[at]:
+        n, lane = np.int64(scratch.cut[at]), problem.lane[window.block[j]]
+        return _draw_slot(tables.after, tables.before, q, n, lane, first, p, mode, rng)
+    _price_slots(problem, window, j, at, y, z, first, size, scratch)
     slots = scratch.slots
     best = first
     for o in range(first, n_lanes):
         if slots[o] < slots[best] or (slots[o] == slots[best] and z < y):
             best = o
     if len(mode) == HARD:
-        same = window.z[j, n] == y and window.z[j, n + 1] == z
-        old = np.int64(window.when[j, n])
+        same = scratch.z_old[at] == y and scratch.z_old[at + 1] == z
+        old = np.int64(scratch.when_old[at])
         return old if same and old >= first and slots[old] == slots[best] else best
     least, total = slots[best], 0.0
     for o in range(first, n_lanes):
@@ -503,102 +476,41 @@ def _choose_slot(problem, window, j, n, y, z, mode, scratch, rng):
     return best
 
 
-@njit(cache=True, nogil=True)
-def _overfull(window, j, full):
+@njit(cache=True, nogil=True, inline="always")
+def _draw_slot(after, before, q, n, lane, first, p, mode, rng):
+    """A slot of the change p in a lane step, drawn by the tables' free energies: its distance from the own one.
+
+    The free energy of all slots from one on rises with that slot, and that of a uniform share of all is its own less
+    the temperature times the share's logarithm: so the slot is found by bisection.
+    """
+    n_lanes, temperature = after.shape[2] - 1, mode[0]
+    early, late = after[q, n, lane + first, p], before[q, n + 1, lane, p]
+    share = uniform(rng)
+    if share * (1.0 + math.exp(min((early - late) / temperature, 700.0))) < 1.0:
+        most = early - temperature * math.log(max(uniform(rng), _LEAST_SHARE))
+        low, high = lane + first, n_lanes
+        while high - low > 1:
+            middle = (low + high) >> 1
+            if after[q, n, middle, p] <= most:
+                low = middle
+            else:
+                high = middle
+        return low - lane
+    most = late - temperature * math.log(max(uniform(rng), _LEAST_SHARE))
+    low, high = 0, lane
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if before[q, n + 1, middle, p] <= most:
+            high = middle
+        else:
+            low = middle
+    return n_lanes - lane + high - 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _overfull(window, j, anywhere):
     """Whether the block may be in a tier that holds too much."""
-    last_row, n_steps, n_lanes = full.shape[0] - 1, full.shape[2], full.shape[3] - 1
-    for k in range(full.shape[1]):
-        for n in range(window.begin[j], min(window.end[j] + 1, n_steps)):
-            if full[last_row, k, n, n_lanes] > 0:
-                return True
+    for k in range(anywhere.shape[1]):
+        if any_step(anywhere[-1, k], np.int64(window.begin[j]), np.int64(window.end[j])):
+            return True
     return False
-
-
-@njit(cache=True, nogil=True)
-def carry_out(problem, window, j, scratch, tables, class_size):
-    """Put the block on the path in the scratch, which gets the old one; returns what the objective changes by."""
-    i = window.block[j]
-    size, lane = problem.size[i], problem.lane[i]
-    begin, last, n_lanes = window.begin[j], window.end[j] - 1, problem.n_lanes
-    old_z, old_when, new_z, new_when = window.z[j], window.when[j], scratch.z, scratch.when
-    delta = 0.0
-    if window.loose_begin[j] and not _born(problem, window, j, begin) and old_z[begin] != new_z[begin]:
-        for t in range(lane):
-            delta += _hold(problem, window, t, size, old_z[begin], new_z[begin])
-        scratch.touched[begin] = True
-    for n in range(begin, last + 1):
-        if n == last and not window.loose_end[j]:
-            break
-        y, x, y_new, x_new = old_z[n], old_z[n + 1], new_z[n], new_z[n + 1]
-        if n == last:
-            x, x_new = y, y_new
-        when, when_new = (old_when[n] if x != y else n_lanes), (new_when[n] if x_new != y_new else n_lanes)
-        if y == y_new and x == x_new and when == when_new:
-            continue
-        own = n * n_lanes + lane
-        delta += _swap_own(problem, window, j, n, own, size, (y, x, when), (y_new, x_new, when_new), scratch)
-        if 0 < when < n_lanes:
-            delta += _operate(problem, window, own + when, 0, y, x, -size)
-        if 0 < when_new < n_lanes:
-            delta += _operate(problem, window, own + when_new, 0, y_new, x_new, size)
-        stop = _closing(problem, window, j, n) if n == last else own + n_lanes
-        for t in range(own, stop):
-            here, here_new = (y if t - own <= when else x), (y_new if t - own <= when_new else x_new)
-            if here != here_new:
-                delta += _hold(problem, window, t, size, here, here_new)
-        scratch.touched[n] = True
-        if stop > (n + 1) * n_lanes:
-            scratch.touched[n + 1] = True
-    for n in range(begin, min(last + 2, tables.dirty.shape[0])):
-        if scratch.touched[n]:
-            count_full(window.held, problem.capacity, class_size, tables.full, n_lanes, n)
-            tables.dirty[n] = True
-            scratch.touched[n] = False
-    for n in range(begin, last + 1):
-        old_z[n], new_z[n] = new_z[n], old_z[n]
-        old_when[n], new_when[n] = new_when[n], old_when[n]
-    return delta
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _hold(problem, window, t, size, old, new):
-    """Let a block be in another state in slot t; returns what that is charged."""
-    for k in range(window.held.shape[0]):
-        inside = problem.inside[k]
-        window.held[k, t] += size * ((inside >> new & 1) - (inside >> old & 1))
-    return size * (problem.idle_price[new] - problem.idle_price[old])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _operate(problem, window, t, read, y, x, amount):
-    """Add so many bytes of an operation to slot t, or take them away; returns what the objective changes by."""
-    before = slot_time(window.load, window.either, problem.swap, t)
-    for c in range(window.load.shape[1]):
-        window.load[t, c] += amount * problem.op[read, y, x, c]
-    after = slot_time(window.load, window.either, problem.swap, t)
-    return problem.second * (after - before) + amount * problem.op_price[read, y, x]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _swap_own(problem, window, j, n, own, size, old, new, scratch):
-    """Let a block do something else in its own slot of step n; returns what the objective changes by."""
-    y, x, when = old
-    y_new, x_new, when_new = new
-    after, after_new = (x if when == 0 else y), (x_new if when_new == 0 else y_new)
-    if y == y_new and after == after_new:
-        return 0.0
-    read, born = (1 if scratch.kind[n] == _READ else 0), _born(problem, window, j, n)
-    if read == 0 and not born and y == after and y_new == after_new:
-        return 0.0
-    before = slot_time(window.load, window.either, problem.swap, own)
-    price = problem.op_price[read, y_new, after_new] - problem.op_price[read, y, after]
-    for c in range(window.load.shape[1]):
-        change = problem.op[read, y_new, after_new, c] - problem.op[read, y, after, c]
-        if born:
-            change += problem.write[y_new, c] - problem.write[y, c]
-        window.load[own, c] += size * change
-    if born:
-        price += problem.write_price[y_new] - problem.write_price[y]
-    if problem.balanced and read == 1:
-        window.either[own] += size * (1.0 * problem.swappable[y_new] - problem.swappable[y])
-    return problem.second * (slot_time(window.load, window.either, problem.swap, own) - before) + size * price

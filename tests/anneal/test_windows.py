@@ -14,13 +14,14 @@ import pytest
 import kvopt
 from kvopt import Instance, Placement, Platform, Rules
 from kvopt.anneal import large
+from kvopt.anneal.cuts import cutting_of, make_scratch
 from kvopt.anneal.large import Chain
 from kvopt.anneal.moves import above_least, improve_sweep
 from kvopt.anneal.paths import gather, paths_of, placement_of, scatter
 from kvopt.anneal.solver import solve_anneal
 from kvopt.anneal.state import make_problem, make_state, total_cost
-from kvopt.anneal.window import NEVER, Window, make_tables, mode_of, refresh, together
-from kvopt.anneal.window_moves import make_scratch, sweep
+from kvopt.anneal.window import NEVER, Window, make_tables, mode_of, refresh, together, with_room
+from kvopt.anneal.window_moves import sweep
 from kvopt.errors import MethodError
 from kvopt.lowering import lower, unit_per_byte
 from kvopt.objective import energy, latency, worst_step
@@ -102,13 +103,16 @@ def one_window(chain: Chain, first: int, stop: int, charge: np.ndarray) -> Windo
     slots = slice(first * chain.low.n_lanes, stop * chain.low.n_lanes)
     either = chain.either[slots] if chain.problem.balanced else chain.either
     paths = gather(chain.problem, chain.paths, first, stop - first, chain.low.last_step, chain.low.first_step)
-    return Window(chain.load[slots], either, chain.held[:, slots], charge[slots], first, *paths)
+    charged = np.concatenate([np.zeros((1, charge.shape[1])), np.cumsum(charge[slots], axis=0)])
+    window = Window(chain.load[slots], either, chain.held[:, slots], charge[slots], charged, first, *paths)
+    return with_room(window, np.arange(len(window.block)))
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.003, 0.0])
 @pytest.mark.parametrize("rules", TWO_STATES, ids=str)
 @pytest.mark.parametrize("wanted", [None, latency() + 1e-3 * _ENERGY], ids=["latency", "with energy"])
-def test_loads_and_occupancy_are_kept_exactly(rules, temperature, wanted):
+@pytest.mark.parametrize("strides", [(1, 1), (4, 8)])
+def test_loads_and_occupancy_are_kept_exactly(rules, temperature, wanted, strides):
     instance = drifted(rules, n_lanes=3, objective=wanted)
     chain = chain_of(instance)
     problem, low = chain.problem, chain.low
@@ -118,28 +122,26 @@ def test_loads_and_occupancy_are_kept_exactly(rules, temperature, wanted):
     tables, scratch = make_tables(problem, window, chain.class_size), make_scratch(problem, 32)
     changed = sweep(
         problem, window, chain.class_size, chain.class_of, np.arange(len(window.block)), mode_of(temperature * unit),
-        tables, 20, scratch, stream(0, 1),
+        cutting_of(problem, *strides), tables, 20, scratch, stream(0, 1),
     )  # fmt: skip
     assert changed > 0
-    load, held, full = chain.load.copy(), chain.held.copy(), tables.full.copy()
-    piece = scatter(
-        problem, chain.paths, 16, window.block, window.z, window.when, window.begin, window.end, low.first_step,
-        low.last_step,
-    )  # fmt: skip
+    load, held = chain.load.copy(), chain.held.copy()
+    piece = scatter(problem, chain.paths, 16, window, low.first_step)
     others = [one_piece(chain, 0, 16), one_piece(chain, 48, low.n_steps)]
     chain.paths = large.joined(low.n_blocks, [others[0], large.Piece(*piece), others[1]])
     chain._rebuild()
     np.testing.assert_allclose(load, chain.load, rtol=1e-9, atol=1e-20)
     np.testing.assert_allclose(held, chain.held, rtol=1e-12)
-    np.testing.assert_array_equal(full, make_tables(problem, window, chain.class_size).full)
+    fresh = make_tables(problem, window, chain.class_size)
+    np.testing.assert_array_equal(tables.full, fresh.full)
+    np.testing.assert_array_equal(tables.anywhere, fresh.anywhere)
     assert chain.cost == pytest.approx(objective(instance, chain), rel=1e-12)
 
 
 def one_piece(chain: Chain, first: int, stop: int) -> large.Piece:
     """The events of a stretch of time as they are."""
-    low, problem = chain.low, chain.problem
-    found = gather(problem, chain.paths, first, stop - first, low.last_step, low.first_step)
-    return large.Piece(*scatter(problem, chain.paths, first, *found[:5], low.first_step, low.last_step))
+    window = one_window(chain, first, stop, np.zeros((chain.low.n_slots, len(chain.problem.states))))
+    return large.Piece(*scatter(chain.problem, chain.paths, first, window, chain.low.first_step))
 
 
 @pytest.mark.parametrize("rules", TWO_STATES, ids=str)
@@ -199,7 +201,7 @@ def test_the_tables_sum_over_all_slots_of_a_change(temperature):
     charge = rng.random((low.n_slots, 2)) * temperature / low.size_bytes.mean()
     window = one_window(chain, 8, 40, charge)
     tables = make_tables(problem, window, chain.class_size)
-    refresh(problem, window, chain.class_size, mode_of(temperature), tables)
+    refresh(problem, window, chain.class_size, mode_of(temperature), tables, np.empty(low.n_channels))
     size, lanes = chain.class_size[0], low.n_lanes
     slots = [(n, lane) for n in (0, 7, 30) for lane in range(lanes)]
     for n, lane in slots:
