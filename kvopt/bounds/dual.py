@@ -39,7 +39,7 @@ _LEAST_SETTLED, _MOST_SETTLED = 0.0003, 0.0025
 """A stage is over when a step gains less than a share of tau, relative to the value, between these. What a stage has
 not gained, the colder ones, whose dual is all but kinked, hardly ever do: with the larger share throughout, the dual
 over three tiers ends 0.1 % below its maximum; with the smaller it is within 0.02 % after 600 evaluations."""
-_SETTLED_EVALUATIONS = 0.5
+_SETTLED_EVALUATIONS = 0.3
 """The share, times the evaluations that the time limit has room for. With few, it is more to have been at all the
 temperatures: at 330 evaluations of a request log 0.0025 ends 0.15 % higher than 0.0005."""
 _STEPS_SETTLED = 0.25
