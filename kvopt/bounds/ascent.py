@@ -97,9 +97,14 @@ class Ascent:
             self.asked = replace(self.trellis, lowered=part)
         self.clock.soft_s *= self._work() / before
 
-    def _work(self) -> int:
-        """What an evaluation takes, in runs."""
-        return len(self.asked.lowered.run_start) + _TABLE_RUNS * self.low.n_slots
+    def whole_s(self) -> float:
+        """What an evaluation of all blocks takes, judged by the last of those asked."""
+        return self.clock.soft_s * self._work(self.low) / self._work()
+
+    def _work(self, low: Lowered | None = None) -> int:
+        """What an evaluation takes, in runs; of the blocks asked unless others are given."""
+        low = self.asked.lowered if low is None else low
+        return len(low.run_start) + _TABLE_RUNS * self.low.n_slots
 
     def vector(self, certificate: Certificate) -> np.ndarray:
         """x of given multipliers; their tails, which the sum of prices does not tell apart, as they are now."""

@@ -41,6 +41,8 @@ class Clock:
     """The last evaluation with gradient took so long."""
     hard_s: float = np.inf
     """The quickest without took so long: the first loads kernels."""
+    asked: Lowered | None = None
+    """What evaluations are of, where blocks alike are one; verification is of ``low``."""
 
     @property
     def elapsed_s(self) -> float:
@@ -62,7 +64,8 @@ class Clock:
 
     def verification_s(self) -> float:
         """What verification takes, judged from its size and from how quick this machine was at evaluating."""
-        usual_s = _RUN_S * len(self.low.run_start) + _TABLE_S * self.low.n_slots
+        asked = self.low if self.asked is None else self.asked
+        usual_s = _RUN_S * len(asked.run_start) + _TABLE_S * asked.n_slots
         return self._usual_verification_s * float(np.clip(self.hard_s / usual_s, _FASTEST, _SLOWEST))
 
     @cached_property

@@ -24,6 +24,9 @@ _SUFFICIENT = 1e-4
 _TRIALS = 12
 _LEAST_CURVATURE = 1e-10
 """Pairs with less curvature than this, relative to their lengths, teach nothing but rounding."""
+_FEWEST_PAIRS, _MOST_PAIRS, _PAIRS_BYTES = 20, 60, 1 << 28
+"""Pairs remembered: the most, or what so many bytes hold. With 60 a dual over 1,000 slots comes within 0.02 % of its
+maximum after 500 evaluations; with 20 it takes 700."""
 
 
 class Descent:
@@ -35,8 +38,8 @@ class Descent:
         x -> (value, gradient).
     x : float64[n]
         Start, 0 or more.
-    memory : int
-        Pairs remembered.
+    memory : int, optional
+        Pairs remembered; as many as are worth their room unless given.
     admit : callable
         (x, point before) -> None: changes x in place, before it is tried, where the function is not to be asked.
 
@@ -51,10 +54,12 @@ class Descent:
         self,
         function: Callable[[np.ndarray], tuple[float, np.ndarray]],
         x: np.ndarray,
-        memory: int = 20,
+        memory: int | None = None,
         admit: Callable[[np.ndarray, np.ndarray], None] = lambda x, before: None,
     ):
         self._function, self._admit = function, admit
+        if memory is None:
+            memory = min(max(_PAIRS_BYTES // (2 * x.nbytes), _FEWEST_PAIRS), _MOST_PAIRS)
         self._steps = np.zeros((memory, len(x)))
         self._changes = np.zeros((memory, len(x)))
         self._count = 0
@@ -79,7 +84,7 @@ class Descent:
         for _ in range(_TRIALS):
             x = np.maximum(self.x + length * direction, 0.0)
             self._admit(x, self.x)
-            promised = self.gradient @ (x - self.x)
+            promised = np.einsum("j,j->", self.gradient, x - self.x)  # BLAS would wake its threads for this.
             if promised >= 0.0:  # So much of it is cut off at 0 that it leads up; a shorter one does not.
                 length *= 0.25
                 continue
@@ -101,10 +106,21 @@ class Descent:
         self.x, self.value, self.gradient = x, value, gradient
 
     def _learn(self, step: np.ndarray, change: np.ndarray) -> None:
-        if step @ change > _LEAST_CURVATURE * np.linalg.norm(step) * np.linalg.norm(change):
+        if _teaches(step, change):
             row = self._count % len(self._steps)
             self._steps[row], self._changes[row] = step, change
             self._count += 1
+
+
+@njit(cache=True, nogil=True)
+def _teaches(step, change):
+    """Whether a pair has curvature."""
+    curvature, steps2, changes2 = 0.0, 0.0, 0.0
+    for j in range(len(step)):
+        curvature += step[j] * change[j]
+        steps2 += step[j] * step[j]
+        changes2 += change[j] * change[j]
+    return curvature > _LEAST_CURVATURE * np.sqrt(steps2 * changes2)
 
 
 @njit(cache=True, nogil=True)
@@ -118,8 +134,9 @@ def _direction(steps, changes, count, gradient, held, unit):
     unit : float
         Inverse curvature where there are no pairs.
     """
-    m, n = steps.shape
+    m = len(steps)
     known = min(count, m)
+    free = np.flatnonzero(~held)  # At low temperatures most are held: prices of channels that never decide.
     weight, inner = np.zeros(m), np.zeros(m)
     out = np.where(held, 0.0, -gradient)
     scale = unit
@@ -128,12 +145,11 @@ def _direction(steps, changes, count, gradient, held, unit):
         row = (count - back) % m
         step, change = steps[row], changes[row]
         curvature, steps2, changes2, along = 0.0, 0.0, 0.0, 0.0
-        for j in range(n):
-            if not held[j]:
-                curvature += step[j] * change[j]
-                steps2 += step[j] * step[j]
-                changes2 += change[j] * change[j]
-                along += step[j] * out[j]
+        for j in free:
+            curvature += step[j] * change[j]
+            steps2 += step[j] * step[j]
+            changes2 += change[j] * change[j]
+            along += step[j] * out[j]
         # Over the free variables alone a pair may have lost its curvature.
         if curvature <= _LEAST_CURVATURE * np.sqrt(steps2 * changes2):
             continue
@@ -142,20 +158,17 @@ def _direction(steps, changes, count, gradient, held, unit):
             newest = False
         inner[row] = curvature
         weight[row] = along / curvature
-        for j in range(n):
-            if not held[j]:
-                out[j] -= weight[row] * change[j]
+        for j in free:
+            out[j] -= weight[row] * change[j]
     out *= scale
     for back in range(known, 0, -1):
         row = (count - back) % m
         if inner[row] == 0.0:
             continue
         along = 0.0
-        for j in range(n):
-            if not held[j]:
-                along += changes[row, j] * out[j]
+        for j in free:
+            along += changes[row, j] * out[j]
         correction = weight[row] - along / inner[row]
-        for j in range(n):
-            if not held[j]:
-                out[j] += correction * steps[row, j]
+        for j in free:
+            out[j] += correction * steps[row, j]
     return out

@@ -13,11 +13,13 @@ import numpy as np
 from scipy import special
 
 from kvopt.lowering import Lowered
-from kvopt.trellis.ranges import most_entries
+from kvopt.trellis.ranges import full_reach, most_entries, n_levels, reach_of_lane
 
 T = TypeVar("T")
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
+_DENSE = 16
+"""Runs a lane step from which on nearly all of the table is used, and not worth the look at which entries are."""
 
 
 class LaneBlocks(NamedTuple):
@@ -43,6 +45,8 @@ class LaneBlocks(NamedTuple):
     """int32[r]"""
     room: int
     """Table entries that the block with the most runs may use."""
+    reach: np.ndarray
+    """int32[2, levels, N // 4 + 1, 2]: the part of the table that is used, see :mod:`kvopt.trellis.ranges`"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +110,7 @@ class Trellis:
         """
         low = self.lowered
         op = low.op_s_per_byte.reshape(2, -1, low.n_channels)
-        slot = np.ascontiguousarray((op @ channel_price).transpose(0, 2, 1))
+        slot = np.ascontiguousarray(np.einsum("rqc,ct->rtq", op, channel_price))
         slot += low.op_price_per_byte.reshape(2, 1, -1)
         slot += np.repeat(capacity_price.T @ low.occupancy.T, low.n_states, axis=1)
         swap_share = self._swap(slot, channel_price, tau)
@@ -187,17 +191,24 @@ def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
         counts = np.diff(low.run_ptr)[mine]
         ptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         blocks, runs = mine, np.repeat(low.run_ptr[mine] - ptr[:-1], counts) + np.arange(ptr[-1])
+    first, last, room = _shown(low.first_step[blocks]), _shown(low.last_step[blocks]), most_entries(ptr)
+    used = _shown(ptr), _shown(low.run_start[runs]), _shown(low.run_stop[runs])
+    if ptr[-1] >= _DENSE * low.n_steps:
+        reach = full_reach(low.n_steps)
+    else:
+        reach = reach_of_lane(first, last, *used, room, low.n_steps, n_levels(low.n_steps))
     return LaneBlocks(
         block=_shown(mine),
         size_bytes=_shown(low.size_bytes[blocks]),
-        first_step=_shown(low.first_step[blocks]),
-        last_step=_shown(low.last_step[blocks]),
+        first_step=first,
+        last_step=last,
         prefilled=_shown(low.prefilled[blocks]),
         initial=_shown(low.initial[blocks]),
-        run_ptr=_shown(ptr),
-        run_start=_shown(low.run_start[runs]),
-        run_stop=_shown(low.run_stop[runs]),
-        room=most_entries(ptr),
+        run_ptr=used[0],
+        run_start=used[1],
+        run_stop=used[2],
+        room=room,
+        reach=_shown(reach),
     )
 
 

@@ -89,3 +89,45 @@ def _cover(a, b, kind, n, kinds, levels, indices):
 def most_entries(run_ptr: np.ndarray) -> int:
     """Room that :func:`entries_of_life` needs for the block with the most runs."""
     return 4 * int(np.max(np.diff(run_ptr), initial=0)) + 4
+
+
+@njit(cache=True, nogil=True)
+def reach_of_lane(first, last, run_ptr, starts, stops, room, n_steps, levels):
+    """How far from the middles of its blocks each level of the table is used.
+
+    Parameters
+    ----------
+    first, last : int64[b]
+    run_ptr : int64[b + 1]
+    starts, stops : int32[r]
+    room : int
+        As :func:`most_entries` returns it.
+
+    Returns
+    -------
+    int32[2, levels, N // 4 + 1, 2]
+        For idle (0) and read (1), level k >= 1 and the block from ``j * 2^(k + 1)`` on: the lowest index used in its
+        left half, and one past the highest in its right half; the middle where none is.
+    """
+    reach = np.empty((2, levels, n_steps // 4 + 1, 2), np.int32)
+    for k in range(1, levels):
+        for j in range(reach.shape[2]):
+            reach[:, k, j] = (2 * j + 1) << k
+    kinds, at_levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    for i in range(len(first)):
+        runs = slice(run_ptr[i], run_ptr[i + 1])
+        n, _ = entries_of_life(first[i], last[i], starts[runs], stops[runs], kinds, at_levels, indices)
+        for a in range(n):
+            k, index = at_levels[a], indices[a]
+            if k > 0:
+                here = reach[kinds[a], k, index >> (k + 1)]
+                here[0], here[1] = min(here[0], index), max(here[1], index + 1)
+    return reach
+
+
+def full_reach(n_steps: int) -> np.ndarray:
+    """The reach where all entries are to be had."""
+    levels = n_levels(n_steps)
+    block = np.arange(n_steps // 4 + 1)[None, :] << (np.arange(levels) + 1)[:, None]
+    ends = np.minimum(np.stack([block, block + (2 << np.arange(levels))[:, None]], axis=-1), n_steps)
+    return np.stack([ends, ends]).astype(np.int32)

@@ -48,7 +48,7 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
     staying = prices.slot[:, :, diagonal] / tau_s_per_byte
 
     def work(lane: int, blocks: LaneBlocks) -> tuple[np.ndarray, ...]:
-        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps), blocks.reach)
         stays = _costs_of_staying(staying, lane, low.n_lanes)
         return _sample_lane(states, blocks, lane, low.n_lanes, table, slots, stays, write, blocks.room, seed)
 

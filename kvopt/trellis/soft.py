@@ -54,9 +54,9 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
     chain_bytes = no_flow(low.n_states, low.n_slots)
 
     def work(lane: int, blocks: LaneBlocks):
-        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
+        table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps), blocks.reach)
         flows = _forward_backward(states, blocks, lane, low.n_lanes, table, write, blocks.room)
-        lead = spread(states, slots, chains, lane, low.n_lanes, table, flows, slot_bytes, chain_bytes)
+        lead = spread(states, slots, chains, lane, low.n_lanes, blocks.reach, table, flows, slot_bytes, chain_bytes)
         write_bytes[lane :: low.n_lanes] = flows[4]
         return flows[0], lead
 

@@ -13,7 +13,7 @@ from kvopt.trellis.scaled import NOTHING, divide, dot, product, product_back, sp
 
 
 @njit(cache=True, nogil=True)
-def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels):
+def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels, reach):
     """Range table, closed last steps and the ways from slot 0 to the lane's first slot.
 
     Parameters
@@ -24,10 +24,13 @@ def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels):
         As :func:`kvopt.trellis.scaled.slot_matrices` returns them.
     chains
         As :func:`kvopt.trellis.chains.idle_chains` returns them.
+    reach : int32[2, levels, N // 4 + 1, 2]
+        As :func:`kvopt.trellis.ranges.reach_of_lane` returns it.
 
     Returns
     -------
     matrix : float64[2, levels, N, S * S], with exponents int64
+        Filled as far as the reach.
     closed : float64[2, N, S], with exponents
         A lane step that is the block's last, from state z on: nothing moves in its last slot.
     prefix : float64[lane + 1, S + 1, S], with exponents
@@ -51,7 +54,7 @@ def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels):
             for z in range(n_states):
                 closed[0][r, n, z], closed[1][r, n, z] = dot(states, here, n_states * z, 1, end, 0, 1)
     for r in range(2):
-        _fill_levels(states, matrix[0][r], matrix[1][r])
+        _fill_levels(states, matrix[0][r], matrix[1][r], reach[r])
     return matrix, closed, _prefix(states, slots, lane)
 
 
@@ -79,30 +82,34 @@ def _prefix(states, slots, lane):
 
 
 @njit(cache=True, nogil=True)
-def _fill_levels(states, matrix, exponent):
+def _fill_levels(states, matrix, exponent, reach):
     """Levels 1 and up of the disjoint sparse table from level 0, which holds the lane steps themselves."""
     levels, n_steps = matrix.shape[0], matrix.shape[1]
     for k in range(1, levels):
         m, e = matrix[k], exponent[k]
-        half = 1 << k
-        for middle in range(half, n_steps, 2 * half):
-            for j in (middle - 1, middle):
-                m[j], e[j] = matrix[0, j], exponent[0, j]
-            for j in range(middle - 2, middle - half - 1, -1):
+        for middle in range(1 << k, n_steps, 2 << k):
+            start, stop = reach[k, middle >> (k + 1), 0], reach[k, middle >> (k + 1), 1]
+            for j in range(middle - 1, start - 1, -1):
+                if j == middle - 1:
+                    m[j], e[j] = matrix[0, j], exponent[0, j]
+                    continue
                 product(states, (matrix[0, j], exponent[0, j]), (m[j + 1], e[j + 1]), m[j], e[j])
-            for j in range(middle + 1, min(middle + half, n_steps)):
+            for j in range(middle, stop):
+                if j == middle:
+                    m[j], e[j] = matrix[0, j], exponent[0, j]
+                    continue
                 product(states, (m[j - 1], e[j - 1]), (matrix[0, j], exponent[0, j]), m[j], e[j])
 
 
 @njit(cache=True, nogil=True)
-def spread(states, slots, chains, lane, n_lanes, table, flows, slot_bytes, chain_bytes):
+def spread(states, slots, chains, lane, n_lanes, reach, table, flows, slot_bytes, chain_bytes):
     """Reverse pass: bring the flow through the table's entries to the lane's slots, and to the chains between them.
 
     Lanes share the arrays they add to, but no place in them: each has its own slots, and its own chains.
 
     Parameters
     ----------
-    states, slots, chains, lane, n_lanes
+    states, slots, chains, lane, n_lanes, reach
         As for :func:`lane_tables`.
     table, flows
         As :func:`lane_tables` and ``soft._forward_backward`` return them; ``flows`` is used up.
@@ -122,7 +129,7 @@ def spread(states, slots, chains, lane, n_lanes, table, flows, slot_bytes, chain
     n_slots = n_steps * n_lanes
     part = np.empty(n_states)
     for r in range(2):
-        _spread_levels(states, matrix[0][r], matrix[1][r], flow[r], part)
+        _spread_levels(states, matrix[0][r], matrix[1][r], reach[r], flow[r], part)
     way, end = _numbers((n_states * n_states,)), _numbers((n_states,))
     flow_way, flow_end = np.empty(n_states * n_states), np.empty(n_states)
     for n in range(n_steps):
@@ -146,20 +153,20 @@ def spread(states, slots, chains, lane, n_lanes, table, flows, slot_bytes, chain
 
 
 @njit(cache=True, nogil=True)
-def _spread_levels(states, matrix, exponent, flow, part):
+def _spread_levels(states, matrix, exponent, reach, flow, part):
     """Bring the flow through the entries of all levels down to the lane steps, flow[0]."""
     levels, n_steps = matrix.shape[0], matrix.shape[1]
     for k in range(levels - 1, 0, -1):
         m, e, f = matrix[k], exponent[k], flow[k]
-        half = 1 << k
-        for middle in range(half, n_steps, 2 * half):
-            for j in range(middle - half, middle - 1):
+        for middle in range(1 << k, n_steps, 2 << k):
+            start, stop = reach[k, middle >> (k + 1), 0], reach[k, middle >> (k + 1), 1]
+            for j in range(start, middle - 1):
                 one, rest = (matrix[0, j], exponent[0, j]), (m[j + 1], e[j + 1])
                 product_back(states, one, rest, f[j], flow[0, j], f[j + 1], part)
-            for j in range(min(middle + half, n_steps) - 1, middle, -1):
+            for j in range(stop - 1, middle, -1):
                 rest, one = (m[j - 1], e[j - 1]), (matrix[0, j], exponent[0, j])
                 product_back(states, rest, one, f[j], f[j - 1], flow[0, j], part)
-            for j in (middle - 1, middle):
+            for j in range(max(start, middle - 1), min(stop, middle + 1)):
                 for q in range(f.shape[1]):
                     flow[0, j, q] += f[j, q]
 
