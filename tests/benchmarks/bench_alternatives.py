@@ -37,11 +37,12 @@ from pathlib import Path
 import numpy as np
 
 import kvopt
-from kvopt.exact import arrays, column_count, highs
+from kvopt.exact import arrays, column_count
 from kvopt.exact.layout import Layout
 from kvopt.lowering import lower, unit_per_byte
 from kvopt.warmup import warm_up
 from tests.benchmarks.regimes import regime
+from tests.benchmarks.relaxation import solved
 from tests.benchmarks.segments import Segments
 
 _NAMES = {"dram-bound": "backing-bound", "knee": "knee", "balanced": "balanced"}
@@ -176,14 +177,10 @@ def _lp(solver: str) -> Callable[[kvopt.Instance, float], Outcome]:
         began = time.perf_counter()
         program = arrays.build(low, Layout(low))
         left_s = limit_s - (time.perf_counter() - began)
-        # kvopt.exact has no PDLP, whose value lies on either side of the optimum by its tolerance.
-        model = highs._highs(program, left_s, 0, integer=False)
-        model.setOptionValue("solver", solver)
-        model.run()
-        status = model.modelStatusToString(model.getModelStatus())
-        if status != "Optimal":
-            return Outcome(remark=f"no value: {status.lower()}")
-        return Outcome(value_s=model.getInfo().objective_function_value * program.unit, remark="relaxation only")
+        found = solved(program, solver, left_s)
+        if found.value is None:
+            return Outcome(remark=f"no value: {found.status}")
+        return Outcome(value_s=found.value, remark="relaxation only")
 
     return run
 
