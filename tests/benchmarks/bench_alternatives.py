@@ -51,6 +51,7 @@ _COLUMNS_PER_ACCESS = 40
 _TEMPERATURES = (0.3, 0.005)
 """simanneal's first and last, in the time to read a block from the backing tier."""
 _CHUNK = 2_000
+_INFEASIBLE = "INFEASIBLE"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def main() -> None:
             rows += list(compared(name, make(name, accesses), given.only, given.time_limit))
             if given.json:
                 Path(given.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    wrong = [f"{row['instance']}: {row['method']}" for row in rows if row["remark"].startswith(_INFEASIBLE)]
+    if wrong:
+        sys.exit(f"infeasible placements: {', '.join(wrong)}")
 
 
 def make(name: str, accesses: int) -> kvopt.Instance:
@@ -135,7 +139,7 @@ def _row(method: str, instance: kvopt.Instance, limit_s: float, bound_s: float, 
     if found.placement is not None:
         wrong = found.placement.violations(instance, most=1)
         if wrong:
-            found = Outcome(remark=f"INFEASIBLE: {wrong[0]}")
+            found = Outcome(remark=f"{_INFEASIBLE}: {wrong[0]}")
         else:
             objective = kvopt.evaluate(instance, found.placement).objective
     value = objective if objective is not None else found.value_s

@@ -14,6 +14,7 @@ two temperatures in a row changed it by less than 0.05 % each.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 
 from kvopt import Bound, Instance, Rules
@@ -74,6 +75,8 @@ def table(name: str, instance: Instance, solvers: list[str], limit_s: float) -> 
     near, near_s = _timed(instance, target=value)
     for title, dual, took_s in (("dual, within 0.1 %", near, near_s), ("dual, by itself", free, free_s)):
         below = 1 - dual.value / value
+        if below < -_BELOW:
+            sys.exit(f"the dual's {dual.value!r} lies above the relaxation's {value!r}")
         missed = ", MORE THAN 0.1 %" if dual is near and below > _BELOW + 1e-8 else ""
         evaluations = dual.history[-1].detail.split(", ")[-1] if dual.history else "none"
         print(f"  {title:18}{took_s:9.3f} s  {_told(dual.value)}  {below:.4%} below{missed}, {evaluations}")
