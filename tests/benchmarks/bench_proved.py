@@ -19,6 +19,7 @@ import math
 import multiprocessing
 import os
 import sys
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +81,11 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=5.0, help="The annealer's, in seconds.")
     parser.add_argument("--proof-limit", type=float, default=60.0, help="HiGHS's, in seconds.")
     given = parser.parse_args()
+    began = time.perf_counter()
     proofs, easy, still_open = proved(given.first, given.count, given.proof_limit)
+    print(
+        f"{len(proofs)} of {len(proofs) + easy + still_open} count, after {time.perf_counter() - began:.0f} s of HiGHS"
+    )
     print(f"{'no.':>4} {'slots':>5} {'blocks':>6} {'columns':>7} {'HiGHS s':>8} {'anneal s':>8} {'excess':>9} instance")
     counted = [_annealed(proof, given.time_limit) for proof in proofs]
     if counted:

@@ -118,7 +118,8 @@ def report(head: str, runs: dict[Job, Run], quick: bool) -> str:
     for job, done in runs.items():
         if done.status != _NOT_RUN:
             ended = f"\n({done.status})" if done.status != "done" else ""
-            parts.append(f"## {job.name}\n\n    {job.command(quick)}\n\n```\n{done.text.strip()}{ended}\n```\n")
+            text = done.text.strip("\n")
+            parts.append(f"## {job.name}\n\n    {job.command(quick)}\n\n```\n{text}{ended}\n```\n")
     return "\n".join(parts)
 
 
