@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The kernels are compiled once into numba's on-disk cache; their sources say when that has to be done again.
 KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernels/*.py)
 
-.PHONY: demo test bench lint format notebooks clean
+.PHONY: demo test bench bench-quick lint format notebooks clean
 
 demo: $(VENV)/.warm
 	$(BIN)/kvopt compare
@@ -16,6 +16,10 @@ test: $(VENV)/.dev $(VENV)/.warm
 
 bench: $(VENV)/.bench $(VENV)/.warm
 	$(BIN)/python -m tests.benchmarks.run_all
+
+# Minutes in place of hours, to see that every benchmark runs.
+bench-quick: $(VENV)/.bench $(VENV)/.warm
+	$(BIN)/python -m tests.benchmarks.run_all --quick
 
 notebooks: $(VENV)/.dev $(VENV)/.warm
 	$(BIN)/python -m tests.notebooks.execute

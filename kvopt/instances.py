@@ -79,15 +79,16 @@ def describe(name: str) -> Family:
     return _FAMILIES[name]
 
 
-def make(name: str, accesses: int = 400_000, seed: int = 0) -> Instance:
+def make(name: str, accesses: float = 400_000, seed: int = 0) -> Instance:
     """An instance of a family.
 
     Parameters
     ----------
     name : str
         One of :func:`names`.
-    accesses : int
+    accesses : int or whole float
         Reads of a block in a step, which the instance has about (within a tenth), from 1,000 to what the family allows.
+        4e5 will do.
     seed : int
         0 or more. The embedded family draws nothing.
 
@@ -102,6 +103,8 @@ def make(name: str, accesses: int = 400_000, seed: int = 0) -> Instance:
         For a name, a size or a seed that there is not.
     """
     family = describe(name)
+    if isinstance(accesses, float) and accesses.is_integer():
+        accesses = int(accesses)
     for field, value, least, most in (
         ("accesses", accesses, LEAST_ACCESSES, family.most_accesses),
         ("seed", seed, 0, 2**31 - 1),

@@ -102,13 +102,23 @@ def test_copies_of_the_embedded_trace_arrive_and_leave():
     assert (example.n_steps, example.n_lanes) == (512, 6)
 
 
+def test_a_size_may_be_written_as_a_float():
+    for whole in (5e3, np.float64(5e3), np.int64(5_000)):
+        trace = instances.make("knee", whole).trace
+        assert trace.name == "knee-5000-0"
+        assert trace.provenance["accesses"] == 5_000
+        assert type(trace.provenance["accesses"]) is int
+
+
 @pytest.mark.parametrize(
     ("arguments", "field", "words"),
     [
         (("nee",), "instance", "no family 'nee'. Choose from: published-low, .*embedded"),
         (("knee", 999), "accesses", r"1,000\.\.2,000,000,000 for 'knee', got 999"),
         (("knee", 3_000_000_000), "accesses", "Give a whole number of 1,000 to 2,000,000,000"),
-        (("knee", 5e4), "accesses", "got 50000.0"),
+        (("knee", 5e4 + 0.5), "accesses", "got 50000.5"),
+        (("knee", float("nan")), "accesses", "got nan"),
+        (("knee", float("inf")), "accesses", "got inf"),
         (("knee", True), "accesses", "got True"),
         (("knee", 5_000, -1), "seed", "got -1"),
         (("knee", 5_000, 2**31), "seed", "got 2147483648"),

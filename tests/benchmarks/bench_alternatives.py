@@ -37,11 +37,12 @@ from pathlib import Path
 import numpy as np
 
 import kvopt
-from kvopt.exact import arrays, column_count, highs
+from kvopt.exact import arrays, column_count
 from kvopt.exact.layout import Layout
 from kvopt.lowering import lower, unit_per_byte
 from kvopt.warmup import warm_up
 from tests.benchmarks.regimes import regime
+from tests.benchmarks.relaxation import solved
 from tests.benchmarks.segments import Segments
 
 _NAMES = {"dram-bound": "backing-bound", "knee": "knee", "balanced": "balanced"}
@@ -50,6 +51,7 @@ _COLUMNS_PER_ACCESS = 40
 _TEMPERATURES = (0.3, 0.005)
 """simanneal's first and last, in the time to read a block from the backing tier."""
 _CHUNK = 2_000
+_INFEASIBLE = "INFEASIBLE"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def main() -> None:
             rows += list(compared(name, make(name, accesses), given.only, given.time_limit))
             if given.json:
                 Path(given.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    wrong = [f"{row['instance']}: {row['method']}" for row in rows if row["remark"].startswith(_INFEASIBLE)]
+    if wrong:
+        sys.exit(f"infeasible placements: {', '.join(wrong)}")
 
 
 def make(name: str, accesses: int) -> kvopt.Instance:
@@ -134,7 +139,7 @@ def _row(method: str, instance: kvopt.Instance, limit_s: float, bound_s: float, 
     if found.placement is not None:
         wrong = found.placement.violations(instance, most=1)
         if wrong:
-            found = Outcome(remark=f"INFEASIBLE: {wrong[0]}")
+            found = Outcome(remark=f"{_INFEASIBLE}: {wrong[0]}")
         else:
             objective = kvopt.evaluate(instance, found.placement).objective
     value = objective if objective is not None else found.value_s
@@ -176,14 +181,10 @@ def _lp(solver: str) -> Callable[[kvopt.Instance, float], Outcome]:
         began = time.perf_counter()
         program = arrays.build(low, Layout(low))
         left_s = limit_s - (time.perf_counter() - began)
-        # kvopt.exact has no PDLP, whose value lies on either side of the optimum by its tolerance.
-        model = highs._highs(program, left_s, 0, integer=False)
-        model.setOptionValue("solver", solver)
-        model.run()
-        status = model.modelStatusToString(model.getModelStatus())
-        if status != "Optimal":
-            return Outcome(remark=f"no value: {status.lower()}")
-        return Outcome(value_s=model.getInfo().objective_function_value * program.unit, remark="relaxation only")
+        found = solved(program, solver, left_s)
+        if found.value is None:
+            return Outcome(remark=f"no value: {found.status}")
+        return Outcome(value_s=found.value, remark="relaxation only")
 
     return run
 

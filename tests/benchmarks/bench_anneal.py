@@ -10,6 +10,7 @@ import argparse
 
 import kvopt
 from kvopt import policies
+from kvopt.warmup import warm_up_once
 from tests.benchmarks.regimes import HBM_SHARES, regime
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     limit = parser.parse_args().time_limit
     print(f"{'instance':44} {'bound':>11} {'annealed':>11} {'gap':>8} {'best policy':>24} {'its gap':>8} {'s':>6}")
     for name, instance in instances():
+        warm_up_once(lambda _: None, instance)
         annealed = kvopt.solve(instance, "anneal", time_limit=limit)
         results = [kvopt.solve(instance, policy, bound=annealed.bound) for policy in policies.names()]
         best = min(results, key=lambda result: result.objective)

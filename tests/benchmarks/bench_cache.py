@@ -20,6 +20,7 @@ import numpy as np
 import kvopt
 from kvopt import policies
 from kvopt.sources.synthetic import drifting
+from tests.benchmarks.plan import SKIPPED
 
 _RECORD = np.dtype([("time", "<u4"), ("block", "<u8"), ("size", "<u4"), ("next", "<i8")])
 _SHARES = (0.05, 0.15, 0.3, 0.6)
@@ -36,7 +37,7 @@ def main() -> None:
         import libcachesim
     except ImportError as error:
         print(f"skipped: libcachesim is not to be had ({error}); pip install 'kvopt[bench]'")
-        return
+        sys.exit(SKIPPED)
     trace = trace_of(given.accesses)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

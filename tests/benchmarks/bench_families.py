@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 import kvopt
+from kvopt.warmup import warm_up_once
 
 _POLICIES = ("static-hottest", "belady")
 
@@ -23,6 +24,7 @@ def main() -> None:
     print(f"{'family':18} {'runs':>9} {'annealed':>11} {'bound':>11} {'gap':>8} {'best policy':>12} {'took':>7}")
     for name in given.families:
         instance = kvopt.instances.make(name, given.accesses, given.seed)
+        warm_up_once(lambda _: None, instance)
         found = kvopt.solve(instance, "anneal", time_limit=given.time_limit, seed=given.seed)
         policy = min(kvopt.solve(instance, method).objective for method in _POLICIES)
         print(

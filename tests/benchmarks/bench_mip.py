@@ -10,6 +10,7 @@ import argparse
 
 import kvopt
 from kvopt.exact import column_count
+from kvopt.warmup import warm_up_once
 from tests.benchmarks.regimes import HBM_SHARES, regime
 
 
@@ -26,6 +27,7 @@ def main() -> None:
     for columns in arguments.columns:
         for name in HBM_SHARES:
             instance = regime(name, columns)
+            warm_up_once(lambda _: None, instance)
             annealed = kvopt.solve(instance, "anneal", time_limit=limit)
             exact = kvopt.solve(instance, "exact", time_limit=limit, start=annealed)
             mip_gap = exact.objective / max(exact.bound.value_s, 1e-300) - 1

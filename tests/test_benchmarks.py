@@ -1,0 +1,76 @@
+"""What the benchmarks stand on: the plan is complete, failures show, and the small instances are what they say."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import pytest
+
+from kvopt import evaluate, solve
+from kvopt.exact import arrays, column_count, lp_bound
+from kvopt.exact.layout import Layout
+from kvopt.lowering import lower
+from tests.benchmarks import small
+from tests.benchmarks.plan import JOBS, SKIPPED
+from tests.benchmarks.regimes import regime
+from tests.benchmarks.relaxation import SOLVERS, solved
+from tests.benchmarks.run_all import ROOT, Run, report, run
+
+
+def test_every_benchmark_is_planned_and_has_a_quick_command():
+    modules = {path.stem for path in (ROOT / "tests" / "benchmarks").glob("bench_*.py")}
+    assert {job.name for job in JOBS} == modules
+    assert {job.name for job in JOBS if job.quick is not None} == modules
+
+
+@pytest.mark.parametrize(
+    ("code", "minutes", "status"),
+    [
+        ("print('a table')", 1.0, "done"),
+        (f"print('a table'); raise SystemExit({SKIPPED})", 1.0, "skipped"),
+        ("print('a table', flush=True); 1 / 0", 1.0, "FAILED: exit status 1"),
+        ("import os; print('a table', flush=True); os.kill(os.getpid(), 9)", 1.0, "FAILED: killed by SIGKILL"),
+        ("import time; print('a table', flush=True); time.sleep(60)", 0.02, "FAILED: stopped after 0.02 minutes"),
+    ],
+)
+def test_what_fails_is_told(code, minutes, status):
+    done = run([sys.executable, "-c", code], argparse.Namespace(limit_minutes=minutes))
+    assert done.status == status
+    assert done.failed == status.startswith("FAILED")
+    told = report("# Benchmarks\n", {JOBS[0]: done, JOBS[1]: Run()}, quick=False)
+    assert f"| `{JOBS[0].command(False)}` | {status} |" in told
+    assert f"| `{JOBS[1].command(False)}` | not run |" in told
+    assert "a table" in told
+    assert ("ZeroDivisionError" in told) == ("1 / 0" in code)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_small_instances_are_small_and_can_be_solved(number):
+    one, again = small.make(number), small.make(number)
+    instance = one.instance
+    assert str(one) == str(again)
+    assert (instance.trace.run_start == again.instance.trace.run_start).all()
+    assert 1_000 < column_count(instance) < 60_000
+    assert instance.rules == one.rules
+    # The fast tier decides something, and blocks are not cut.
+    assert 0 < instance.capacity_bytes[0] < instance.live_bytes.max()
+    assert instance.capacity_bytes[0] % instance.trace.size_bytes.max() == 0
+    found = solve(instance, "static-hottest")
+    assert found.placement.violations(instance) == []
+    assert evaluate(instance, found.placement).objective == pytest.approx(found.objective)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_all_of_highs_finds_the_same_relaxation(solver):
+    instance = regime("knee", 2_000)
+    low = lower(instance)
+    found = solved(arrays.build(low, Layout(low)), solver, 60.0)
+    assert found.value == pytest.approx(lp_bound(instance).value, rel=1e-3 if solver.endswith("1e-4") else 1e-5)
+
+
+def test_a_relaxation_that_is_stopped_has_no_value():
+    low = lower(regime("knee", 20_000))
+    found = solved(arrays.build(low, Layout(low)), "ipm", 0.0)
+    assert found.value is None
+    assert "limit" in found.status
