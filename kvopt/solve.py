@@ -17,6 +17,8 @@ GUIDED = "guided"
 ALIASES = {"static": "static-oldest"}
 _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
+_ANNEALING_SHARE = 0.4
+"""Share of what is left that annealing takes where parts of its answer are then made optimal."""
 
 
 def methods() -> list[str]:
@@ -61,7 +63,9 @@ def solve(
         Called with a :class:`kvopt.Progress` now and then.
     **options
         The method's own: of :func:`kvopt.anneal.solve_anneal`, :func:`kvopt.exact.solve_exact`,
-        :func:`kvopt.anneal.guided.solve_guided` or the policy.
+        :func:`kvopt.anneal.guided.solve_guided` or the policy. And ``refine`` of "anneal": whether HiGHS makes parts
+        of the annealed answer optimal (:func:`kvopt.exact.refine`); by default where the exact model has at most
+        60,000 columns.
 
     Returns
     -------
@@ -186,6 +190,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     from kvopt.anneal import solve_anneal
 
     began = time.perf_counter()
+    refines = _refines(instance, options.pop("refine", None))
     options = _checked(solve_anneal, options)
     known = given
     if known is None or known.certificate is None:
@@ -198,7 +203,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
     result = solve_anneal(
         instance,
-        time_limit_s=left,
+        time_limit_s=left if left is None or not refines else _ANNEALING_SHARE * left,
         seed=seed,
         start=start,
         multipliers=known.certificate,
@@ -208,7 +213,32 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         **options,
     )
     proved = None if instance.custom else _better(given, known)
+    if refines and result.placement is not None and result.termination is not Termination.INTERRUPTED:
+        left = None if time_limit is None else time_limit - (time.perf_counter() - began)
+        result = _refined(instance, result, left, seed, proved, on_progress)
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
+
+
+def _refines(instance: Instance, wanted: bool | None) -> bool:
+    from kvopt.exact import column_count
+    from kvopt.exact.refine import MOST_COLUMNS
+
+    if wanted and instance.custom:
+        raise MethodError("refine", "takes no function of the loads", "Leave it out")
+    return not instance.custom and (column_count(instance) <= MOST_COLUMNS if wanted is None else wanted)
+
+
+def _refined(instance, result, left, seed, proved, on_progress) -> Result:
+    """An annealed result with parts of it made optimal."""
+    from kvopt.exact import refine
+
+    found = refine(
+        instance, result.placement, time_limit_s=left, bound=proved.value, seed=seed, on_progress=on_progress
+    )
+    events = tuple(replace(event, elapsed_s=event.elapsed_s + result.elapsed_s) for event in found.history)
+    return replace(
+        found, method=result.method, details={**result.details, **found.details}, history=result.history + events
+    )
 
 
 def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Result:

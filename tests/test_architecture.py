@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,13 @@ def test_importing_brings_nothing_heavy(module):
     code = f"import sys, {module}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("module", ["carry", "cuts", "window", "window_moves"])
+def test_kernels_that_count_no_references_call_none_that_do(module):
+    """Arrays have no counter in them, and one that is not there would be counted up all the same."""
+    names = vars(importlib.import_module(f"kvopt.anneal.{module}"))
+    kernels = {name: thing.targetoptions for name, thing in names.items() if hasattr(thing, "targetoptions")}
+    assert kernels
+    for name, options in kernels.items():
+        assert options.get("inline") == "always" or options.get("_nrt") is False, name

@@ -80,8 +80,9 @@ def _changes(states, tables, load, either, second, t, size, read, born, extra, o
             out[z, after] = cost
 
 
-@njit(cache=True, nogil=True)
-def _tables(problem):
+@njit(cache=True, nogil=True, inline="always")
+def tables_of(problem):
+    """What a block's changes in a slot are made of, out of the tuple."""
     return (
         problem.op,
         problem.op_price,
@@ -227,7 +228,7 @@ def filter_forward(problem, state, i, kind, temperature, charge, weights, weight
     """Forward filtering: fill the weights of each slot's transitions, and of reaching each state before it."""
     birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     n_states = len(problem.states)
-    tables, load, either, second = _tables(problem), state.load, state.either, state.second
+    tables, load, either, second = tables_of(problem), state.load, state.either, state.second
     blocked = np.empty(life, np.uint16)
     _block(problem, state, i, blocked)
     change, extra = np.empty((n_states, n_states)), np.empty(state.load.shape[1])
@@ -357,7 +358,7 @@ def best_path(problem, state, i, kind, charge, came_from):
     birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     states, idle = state.z, state.idle
     cell, n_states = problem.cell[i] + birth, len(problem.states)
-    tables, load, either, second = _tables(problem), state.load, state.either, state.second
+    tables, load, either, second = tables_of(problem), state.load, state.either, state.second
     blocked = np.empty(life, np.uint16)
     _block(problem, state, i, blocked)
     change, extra = np.zeros((n_states, n_states)), np.empty(state.load.shape[1])

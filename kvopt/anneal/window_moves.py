@@ -7,7 +7,8 @@ slots of which a tier has no room, if it may gain there. Every change is carried
 returned exactly.
 
 Kernels take some eighty arrays in named tuples, and numba would count references to each at every call, which took
-half the time: ``_nrt=False`` leaves that out of kernels that make no arrays.
+half the time: ``_nrt=False`` leaves that out of kernels that make no arrays. They must call none that counts, unless
+inlined: the arrays they pass have no counter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numba import njit
 
 from kvopt.anneal.carry import born_in, carry_out, closing
 from kvopt.anneal.cuts import READ, cut_up, nothing_to_choose, write_path
-from kvopt.anneal.moves import _tables
+from kvopt.anneal.moves import tables_of
 from kvopt.anneal.window import (
     HARD,
     NEGLIGIBLE,
@@ -167,7 +168,7 @@ def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratc
         scratch.change,
         scratch.rest,
     )
-    op, op_price, write, write_price, swap, swappable, priced = _tables(problem)
+    op, op_price, write, write_price, swap, swappable, priced = tables_of(problem)
     second, balanced, base_load, base_either, extra = (
         problem.second,
         problem.balanced,

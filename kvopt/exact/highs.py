@@ -97,6 +97,7 @@ def minimise(
     gap: float = 0.0,
     seed: int = 0,
     start: np.ndarray | None = None,
+    node_limit: int | None = None,
 ) -> Outcome:
     """Solve the mixed-integer program.
 
@@ -110,9 +111,13 @@ def minimise(
     seed : int
     start : float64[n], optional
         A feasible solution; where it is nan, HiGHS completes it.
+    node_limit : int, optional
+        Of the tree, at which HiGHS stops with what it has.
     """
     highs = _highs(program, time_limit_s, seed, integer=True)
     _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
+    if node_limit is not None:
+        _set(highs, mip_max_nodes=node_limit)
     if start is not None:
         known = np.flatnonzero(np.isfinite(start)).astype(np.int32)
         highs.setSolution(len(known), known, start[known])
