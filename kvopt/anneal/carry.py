@@ -108,7 +108,11 @@ def _hold(problem, held, first, stop, size, old, new):
 def _note(tables, t, n_lanes):
     """What a slot's loads were is out of date."""
     tables.stale[t] = ALL_STALE
-    tables.dirty[t // n_lanes] = True
+    step = t // n_lanes
+    if not tables.dirty[step]:
+        tables.dirty[step] = True
+        tables.dirty_steps[0] += 1
+        tables.dirty_steps[tables.dirty_steps[0]] = step
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -17,6 +17,8 @@ from numba import njit
 from kvopt.trellis.rng import uniform
 
 IDLE, READ = 0, 1
+_MOST_IN_RUNS, _MOST_BETWEEN = 16, 4
+"""Cuts within one run, and between two."""
 
 
 class Cutting(NamedTuple):
@@ -142,19 +144,20 @@ def cut_up(problem, window, j, cutting, scratch, rng):
         if low > begin:
             marked[low - 1] = True
         marked[low], marked[high - 1] = True, True
-        _mark_some(marked, covered, low - 1, between, rng)
-        _mark_some(marked, low + 1, high - 1, in_runs, rng)
+        _mark_some(marked, covered, low - 1, between, _MOST_BETWEEN, rng)
+        _mark_some(marked, low + 1, high - 1, in_runs, _MOST_IN_RUNS, rng)
         covered = high
         run += 1
-    _mark_some(marked, covered, last, between, rng)
+    _mark_some(marked, covered, last, between, _MOST_BETWEEN, rng)
     return _path_at_cuts(window, j, problem.lane[i], problem.n_lanes, scratch)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _mark_some(marked, first, stop, stride, rng):
-    """Mark steps a stride apart, the first drawn at random."""
+def _mark_some(marked, first, stop, stride, most, rng):
+    """Mark steps a stride apart, or more where they would be too many, the first drawn at random."""
     if first < stop and stride > 1:
-        for n in range(first + np.int64(uniform(rng) * stride), stop, stride):
+        apart = max(stride, (stop - first) // most)
+        for n in range(first + np.int64(uniform(rng) * apart), stop, apart):
             marked[n] = True
 
 

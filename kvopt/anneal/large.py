@@ -47,8 +47,9 @@ _JUDGE_S_PER_RUN = 2e-7
 """Seconds that checking and evaluating the result takes, by run of the trace."""
 _MOST_CLASSES = 8
 """Sizes for which tables are kept; a block uses those of the nearest."""
-_LEAST_STEPS, _MOST_STEPS, _WINDOWS = 48, 256, 4
-"""Steps of a window, and how many windows there should be for threads to share."""
+_LEAST_STEPS, _MOST_STEPS, _MOST_SLOTS, _WINDOWS = 48, 256, 16_384, 4
+"""Steps of a window, or more where it has no more slots than that, and how many windows there should be for threads to
+share. What is read again after a longer time than a window takes is not kept for that, unless its neighbours do."""
 _REFRESH_MOVES, _REFRESHES = 16, 100
 """Moves between two looks at the tables, by lane, unless that is more than so many looks."""
 _STRIDES = 8, 16
@@ -290,4 +291,5 @@ def _classes(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _window_steps(low: Lowered) -> int:
     """Steps of a window: some windows at least."""
-    return int(min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), _MOST_STEPS))
+    most = max(_MOST_STEPS, _MOST_SLOTS // low.n_lanes)
+    return int(min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), most))

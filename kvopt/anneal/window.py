@@ -100,6 +100,8 @@ class Tables(NamedTuple):
     """float64[Q, L, W, S * S]: of the same without the own slot."""
     dirty: np.ndarray
     """bool[W]: steps whose loads have changed since."""
+    dirty_steps: np.ndarray
+    """int64[W + 1]: how many they are, and which."""
     read: np.ndarray
     """float64[Q, L, W, S * S]: what reading a block that is in state y now costs in state z, no charge included."""
     stale: np.ndarray
@@ -126,6 +128,7 @@ def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
         step=np.empty((n_classes, n_lanes, n_steps, pairs)),
         rest=np.empty((n_classes, n_lanes, n_steps, pairs)),
         dirty=np.ones(n_steps, bool),
+        dirty_steps=np.concatenate([[n_steps], np.arange(n_steps)]),
         read=np.empty((n_classes, n_lanes, n_steps, pairs)),
         stale=np.full(n_steps * n_lanes, ALL_STALE, np.uint8),
         full=full,
@@ -179,25 +182,34 @@ def together(a, b, mode):
 
 @njit(cache=True, nogil=True, _nrt=False)
 def refresh(problem, window, class_size, mode, tables, extra):
-    """Bring the tables up to date where loads have changed."""
-    n_steps, n_lanes = tables.dirty.shape[0], problem.n_lanes
+    """Bring the tables up to date where loads have changed; ``extra`` float64[C] is room to work in."""
+    n_steps, n_lanes, dirty, which = tables.dirty.shape[0], problem.n_lanes, tables.dirty, tables.dirty_steps
     for q in range(class_size.shape[0]):
-        size = class_size[q]
-        for n in range(n_steps):
-            if tables.dirty[n]:
-                _sum_step(problem, window, size, n, mode, extra, tables.before[q, n], tables.after[q, n])
-        for n in range(n_steps - 1):
-            if tables.dirty[n] or (n_lanes > 1 and tables.dirty[n + 1]):
-                for lane in range(n_lanes):
-                    own = n * n_lanes + lane
-                    before = tables.before[q, n + 1, lane]
-                    for first in range(2):
-                        out = tables.rest[q, lane, n] if first else tables.step[q, lane, n]
-                        _lane_step(
-                            problem.states, window.charged, size, own + first, own + n_lanes,
-                            tables.after[q, n, lane + first], before, mode, out,
-                        )  # fmt: skip
-    tables.dirty[:] = False
+        for d in range(1, which[0] + 1):
+            n = which[d]
+            _sum_step(problem, window, class_size[q], n, mode, extra, tables.before[q, n], tables.after[q, n])
+        for d in range(1, which[0] + 1):
+            n = which[d]
+            if n + 1 < n_steps:
+                _lane_steps(problem, window.charged, class_size[q], q, n, mode, tables)
+            # The lane steps before end in this step, unless there is one lane.
+            if n_lanes > 1 and n > 0 and not dirty[n - 1]:
+                _lane_steps(problem, window.charged, class_size[q], q, n - 1, mode, tables)
+    for d in range(1, which[0] + 1):
+        dirty[which[d]] = False
+    which[0] = 0
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _lane_steps(problem, charged, size, q, n, mode, tables):
+    """Those of all lanes that begin in step n."""
+    n_lanes = problem.n_lanes
+    for lane in range(n_lanes):
+        own, before = n * n_lanes + lane, tables.before[q, n + 1, lane]
+        for first in range(2):
+            out = tables.rest[q, lane, n] if first else tables.step[q, lane, n]
+            after = tables.after[q, n, lane + first]
+            _lane_step(problem.states, charged, size, own + first, own + n_lanes, after, before, mode, out)
 
 
 @njit(cache=True, nogil=True, _nrt=False)

@@ -2,10 +2,11 @@
 
 For each family and size, in a process of its own: runs, the certified bound and the time it took (all of it:
 sampling, evaluations, verification), evaluations with gradient, wall-clock and processor nanoseconds by run of the hard
-minimum and of the soft minimum with gradient over all blocks, peak memory, and the gap of a policy's placement to the
-bound where ``--placement POLICY`` names one. Below, for each family, the exponents of a power law in the runs, fitted
-to time (of the minima, the processor's) and memory. A time to bound that is the limit says nothing about growth.
-``--full`` adds the published size; with it, ``--time-limit 1200`` is what its bound should be given.
+minimum and of the soft minimum with gradient over all blocks, peak memory, and the gap to the bound of a policy's
+placement (``--placement POLICY``) and of an annealed one (``--anneal SECONDS``). Below, for each family, the exponents
+of a power law in the runs, fitted to time (of the minima, the processor's) and memory. A time to bound that is the
+limit says nothing about growth. ``--full`` adds the published size; with it, ``--time-limit 1200`` is what its bound
+should be given.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--time-limit", type=float, default=60.0, help="Seconds for each bound.")
     parser.add_argument("--placement", help="A policy, whose gap to the bound is printed.")
+    parser.add_argument("--anneal", type=float, help="Seconds to anneal in from the bound on; prints the gap.")
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
-        print(json.dumps(measured(given.only[0], int(given.accesses[0]), given.time_limit, given.placement)))
+        print(json.dumps(measured(given)))
         return
     print(_HEAD)
     for name in given.only:
@@ -54,6 +56,7 @@ def main() -> None:
             print(", ".join(f"{what} ~ runs^{_exponent(rows, key):.2f}" for what, key in _FITTED), flush=True)
 
 
+_ANNEALED = "  annealed {annealed:+.3%} above in {annealed_s:.0f} s, {annealed_gb:.1f} GB"
 _FITTED = (
     ("time to bound", "bound_s"),
     ("hard minimum", "hard_cpu_s"),
@@ -71,31 +74,41 @@ def _row(name: str, accesses: int, given: argparse.Namespace) -> dict:
     """Measure in a new process, and print."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_scale", "--part", "--only", name, "--accesses", accesses]
     command += ["--time-limit", given.time_limit, *(["--placement", given.placement] if given.placement else [])]
+    command += ["--anneal", given.anneal] if given.anneal else []
     found = json.loads(subprocess.run([str(c) for c in command], stdout=-1, check=True, text=True).stdout)
     by_run = {key: 1e9 * found[key] / found["runs"] for key in ("hard_s", "hard_cpu_s", "soft_s", "soft_cpu_s")}
     print(
         f"{name:16} {accesses:14,} {found['runs']:11,} {found['bound']:10.6g} {found['bound_s']:8.1f} "
         f"{found['evaluations']:>6} {by_run['hard_s']:7.0f} ({by_run['hard_cpu_s']:5.0f}) "
         f"{by_run['soft_s']:7.0f} ({by_run['soft_cpu_s']:5.0f}) {found['peak_gb']:8.2f}"
-        + (f"  {given.placement} {100 * found['gap']:+.2f} % above" if given.placement else ""),
+        + (f"  {given.placement} {100 * found['gap']:+.2f} % above" if given.placement else "")
+        + (_ANNEALED.format(**found) if given.anneal else ""),
         flush=True,
     )
     return found
 
 
-def measured(name: str, accesses: int, time_limit_s: float, policy: str | None) -> dict:
+def measured(given: argparse.Namespace) -> dict:
     """Bound one instance, and time single evaluations over all its blocks."""
-    instance = instances.make(name, accesses)
+    instance = instances.make(given.only[0], int(given.accesses[0]))
     warm_up(instance)
     began = time.perf_counter()
-    bound = kvopt.bound(instance, time_limit=time_limit_s)
+    bound = kvopt.bound(instance, time_limit=given.time_limit)
     found = {"bound": bound.value, "bound_s": time.perf_counter() - began, "runs": instance.trace.n_runs}
     found["evaluations"] = bound.history[-1].detail.split()[-2] if bound.history else "0"
-    found["peak_gb"] = 1024e-9 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found["peak_gb"] = peak_gb()
     found |= evaluations(instance)
-    if policy:
-        found["gap"] = kvopt.solve(instance, policy).objective / bound.value - 1.0
+    if given.placement:
+        found["gap"] = kvopt.solve(instance, given.placement).objective / bound.value - 1.0
+    if given.anneal:
+        annealed = kvopt.solve(instance, "anneal", bound=bound, time_limit=given.anneal)
+        found |= {"annealed": annealed.gap, "annealed_s": annealed.elapsed_s, "annealed_gb": peak_gb()}
     return found
+
+
+def peak_gb() -> float:
+    """Of this process's memory so far."""
+    return 1024e-9 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def evaluations(instance: kvopt.Instance) -> dict[str, float]:
