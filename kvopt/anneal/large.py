@@ -68,6 +68,7 @@ class Run(Protocol):
     unit_s: float
     deadline: float
     in_hand: bool
+    cut_short: bool
 
     @property
     def over(self) -> bool: ...
@@ -145,6 +146,7 @@ def anneal_windows(
         go(0.0, nothing, f"descent {descent + 1}")
         if chain.feasible and before - chain.cost <= _ENOUGH * chain.cost:
             break
+    run.cut_short = over()
     return None if best is None else (best[0], placement_of(run.problem, best[1]))
 
 

@@ -94,6 +94,8 @@ class _Run:
     interrupted: bool = False
     in_hand: bool = False
     """Whether there is a feasible placement to return, whatever the chains come to."""
+    cut_short: bool = False
+    """Whether there was no time for all that was planned, though some may be left."""
 
     @property
     def over(self) -> bool:
@@ -240,7 +242,7 @@ def solve_anneal(
     termination = Termination.FINISHED
     if interrupted:
         termination = Termination.INTERRUPTED
-    elif time.perf_counter() > run.deadline:
+    elif run.cut_short or time.perf_counter() > run.deadline:
         termination = Termination.TIME_LIMIT
     return Result.judge(
         "anneal",
