@@ -146,7 +146,7 @@ def anneal_windows(
         go(0.0, nothing, f"descent {descent + 1}")
         if chain.feasible and before - chain.cost <= _ENOUGH * chain.cost:
             break
-    run.cut_short = over()
+    run.cut_short = time.perf_counter() > deadline
     return None if best is None else (best[0], placement_of(run.problem, best[1]))
 
 
