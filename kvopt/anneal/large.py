@@ -3,7 +3,7 @@
 A chain of the annealer proper keeps the state of every block in every slot, which a real trace has 10^11 of. Here a
 path is the few slots in which it changes (:mod:`kvopt.anneal.paths`). A round cuts time into windows; in each, on a
 thread of its own, every block's path is drawn anew or optimised (:mod:`kvopt.anneal.window_moves`), which takes time in
-proportion to the lane steps of its life, whatever the number of lanes. Windows share no slot, so the result does not
+proportion to its runs, whatever the number of lanes. Windows share no slot, so the result does not
 depend on the number of threads; what their borders keep fixed the next round's are free to change.
 
 A chain starts from a sample of the dual at the very temperature at which its multipliers are optimal: there the
