@@ -172,7 +172,9 @@ class Chain:
         n_slots = low.n_slots
         self.load = np.empty((n_slots, low.n_channels))
         self.either = np.empty(n_slots if problem.balanced else 0)
-        self.held = np.empty((len(problem.capacity), n_slots))
+        # With a column to spare: kernels are compiled for memory in one piece or not, and one window of all slots would
+        # be in one piece, others not.
+        self.held = np.empty((len(problem.capacity), n_slots + 1))[:, :n_slots]
         self.class_size, self.class_of = _classes(problem.size)
         self.window_steps = _window_steps(low)
         self.cutting = cutting_of(problem, *_STRIDES)
