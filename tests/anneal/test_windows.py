@@ -337,3 +337,15 @@ def test_three_tiers(copies):
 def test_windows_are_refused_where_single_steps_count():
     with pytest.raises(MethodError, match="windows: take moves by paths and sums over slots only"):
         kvopt.solve(drifted(objective=worst_step()), "anneal", windows=True)
+
+
+def test_instances_of_middle_size_get_the_better_of_both():
+    instance = drifted(n_lanes=2, n_steps=200)
+    low = lower(instance)
+    assert 20_000 <= (low.death_slot - low.birth_slot).sum() < 1_000_000
+    bound = kvopt.bound(instance)
+
+    def objective_of(windows):
+        return kvopt.solve(instance, "anneal", bound=bound, refine=False, windows=windows).objective
+
+    assert objective_of(None) == min(objective_of(False), objective_of(True))
