@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -213,7 +214,8 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         **options,
     )
     proved = None if instance.custom else _better(given, known)
-    if refines and result.placement is not None and result.termination is not Termination.INTERRUPTED:
+    enough = result.objective is not None and result.objective <= (options.get("enough_s") or -math.inf)
+    if refines and result.placement is not None and not enough and result.termination is not Termination.INTERRUPTED:
         left = None if time_limit is None else time_limit - (time.perf_counter() - began)
         result = _refined(instance, result, left, seed, proved, on_progress)
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
@@ -221,7 +223,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
 
 def _refines(instance: Instance, wanted: bool | None) -> bool:
     from kvopt.exact import column_count
-    from kvopt.exact.refine import MOST_COLUMNS
+    from kvopt.exact.parts import MOST_COLUMNS
 
     if wanted and instance.custom:
         raise MethodError("refine", "takes no function of the loads", "Leave it out")

@@ -181,7 +181,8 @@ def solve_anneal(
         nothing.
     windows : bool, optional
         Whether to work by lane steps in windows of time, as large instances need (:mod:`kvopt.anneal.large`): one chain
-        then, on all threads. By the instance's size unless given; only for sums over slots and moves by paths.
+        then, on all threads. Unless given the size decides, and in between both kinds of chains run. Only for
+        sums over slots and moves by paths.
     threads : int, optional
         Chains, or windows, run side by side; the result does not depend on it.
     on_progress : callable, optional

@@ -79,7 +79,7 @@ def solve_exact(
     """
     began = time.perf_counter()
     backend = choose_backend(backend, instance)
-    _check(instance, gap, start)
+    check(instance, gap, start)
     layout, program = _build(instance, backend)
     build_s = time.perf_counter() - began
     tracker = Tracker(instance, layout, program.unit, began, on_progress)
@@ -183,7 +183,8 @@ def _of_own_objective(instance: Instance, backend: Backend) -> Backend:
     return Backend.PYOMO
 
 
-def _check(instance: Instance, gap: float, start: Placement | None) -> None:
+def check(instance: Instance, gap: float, start: Placement | None) -> None:
+    """Refuse a gap below 0 and a start that is infeasible."""
     if not gap >= 0:
         raise MethodError("gap", f"must be 0 or more, got {gap!r}", "Give a share, for example 0.001 for 0.1 %")
     wrong = start.violations(instance, most=1) if start is not None else []

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import kvopt
-from kvopt import Instance, Platform, Rules
+from kvopt import Instance, Placement, Platform, Rules
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
-from kvopt.exact import arrays, refine
+from kvopt.exact import arrays, parts, refine
 from kvopt.exact.layout import Layout
-from kvopt.exact.refine import _completed, _groups, _parts, _stretches, restricted
+from kvopt.exact.parts import _completed, _groups, _parts, _stretches, restricted
 from kvopt.lowering import lower
 from kvopt.result import Termination
 from kvopt.sources.synthetic import drifting
@@ -122,6 +122,35 @@ def test_annealing_ends_with_it_where_the_model_is_small():
     assert times == sorted(times)
 
 
+def test_ctrl_c_between_two_parts_keeps_the_best_so_far(monkeypatch):
+    instance = drifted()
+    start, solved = kvopt.solve(instance, "lru"), []
+    solve_part = parts._solved
+
+    def interrupted(*args):
+        solved.append(None)
+        if len(solved) == 3:
+            raise KeyboardInterrupt
+        return solve_part(*args)
+
+    monkeypatch.setattr(parts, "_solved", interrupted)
+    result = refine(instance, start.placement)
+    assert result.termination is Termination.INTERRUPTED
+    assert result.details["parts"] == 2
+    assert result.objective <= start.objective
+
+
+def test_an_infeasible_start_is_refused():
+    instance = drifted()
+    n = instance.trace.n_blocks
+    everything = Placement.from_intervals(n, np.arange(n), instance.birth_slot, instance.death_slot, np.zeros(n, int))
+    with pytest.raises(MethodError, match="start: is infeasible"):
+        refine(instance, everything)
+
+
 def test_functions_of_the_loads_are_refused():
+    own = drifted().with_objective(Uneven())
+    with pytest.raises(MethodError, match="exact of objective"):
+        refine(own, Placement.backing(own))
     with pytest.raises(MethodError, match="refine: takes no function of the loads"):
         kvopt.solve(drifted().with_objective(Uneven()), "anneal", refine=True)

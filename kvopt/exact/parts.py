@@ -22,6 +22,7 @@ from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
 from kvopt.exact.layout import Layout
 from kvopt.exact.program import Program
+from kvopt.exact.solver import Backend, check, choose_backend
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
 from kvopt.lowering import lower
@@ -80,8 +81,15 @@ def refine(
     Result
         Termination FINISHED where no part can be improved. ``details`` has ``parts``, the number solved, and
         ``improved``, how many of them were for the better.
+
+    Raises
+    ------
+    MethodError
+        For a start that is infeasible, or an objective that is a function of the loads.
     """
     began = time.perf_counter()
+    choose_backend(Backend.ARRAYS, instance)
+    check(instance, 0.0, start)
     low = lower(instance)
     layout = Layout(low)
     program = arrays.build(low, layout)
@@ -94,26 +102,29 @@ def refine(
     size, whole = _FIRST, layout.n_residency
     largest = whole if time_limit_s is not None else min(whole, _LARGEST)
     termination = None
-    while termination is None:
-        before = improved
-        for free in _parts(layout, low.n_slots, size, rng):
-            left = deadline - time.perf_counter()
-            termination = _ended(tracker, watch, bound, left)
-            if termination is not None:
-                break
-            # The whole may take all the time there is.
-            nodes = None if size >= whole and time_limit_s is not None else _NODES
-            values = _solved(program, free, best, watch, left, seed, nodes)
-            solved += 1
-            objective = tracker.objective
-            if values is not None:
-                tracker.consider(layout.placement(values), f"part {solved}, {int(free[:whole].sum())} decisions")
-            if tracker.objective < objective:
-                best = _completed(instance, layout, program, tracker.best)
-                improved += 1
-        if termination is None and improved == before:
-            termination = Termination.FINISHED if size >= largest else None
-            size *= _GROWTH
+    try:
+        while termination is None:
+            before = improved
+            for free in _parts(layout, low.n_slots, size, rng):
+                left = deadline - time.perf_counter()
+                termination = _ended(tracker, watch, bound, left)
+                if termination is not None:
+                    break
+                # The whole may take all the time there is.
+                nodes = None if size >= whole and time_limit_s is not None else _NODES
+                values = _solved(program, free, best, watch, left, seed, nodes)
+                solved += 1
+                objective = tracker.objective
+                if values is not None:
+                    tracker.consider(layout.placement(values), f"part {solved}, {int(free[:whole].sum())} decisions")
+                if tracker.objective < objective:
+                    best = _completed(instance, layout, program, tracker.best)
+                    improved += 1
+            if termination is None and improved == before:
+                termination = Termination.FINISHED if size >= largest else None
+                size *= _GROWTH
+    except KeyboardInterrupt:  # Between two parts; while HiGHS runs it is told to stop.
+        termination = Termination.INTERRUPTED
     if tracker.error is not None:
         raise tracker.error
     return Result.judge(
