@@ -34,6 +34,8 @@ MOST_COLUMNS = 60_000
 _FIRST, _LARGEST = 1_000, 4_000
 """Free residency decisions of the first parts, and of the largest where no time limit ends the growth."""
 _GROWTH = 2
+_WHOLE_FIRST = 0.3
+"""Share of a time limit in which the whole is tried before its parts."""
 _NODES = 300
 """Of HiGHS's tree for each part, where a part is not yet the whole."""
 _PROVED = 1e-9
@@ -102,7 +104,19 @@ def refine(
     size, whole = _FIRST, layout.n_residency
     largest = whole if time_limit_s is not None else min(whole, _LARGEST)
     termination = None
+    everything = np.ones(layout.slot_column, bool)
     try:
+        if time_limit_s is not None and deadline > time.perf_counter():
+            # Many a small program is solved at once as a whole.
+            left = _WHOLE_FIRST * (deadline - time.perf_counter())
+            values, optimal = _solved(program, everything, best, watch, left, seed, None)
+            solved += 1
+            if values is not None:
+                objective = tracker.objective
+                tracker.consider(layout.placement(values), "whole")
+                improved += tracker.objective < objective
+                best = _completed(instance, layout, program, tracker.best)
+            termination = Termination.FINISHED if optimal else None
         while termination is None:
             before = improved
             for free in _parts(layout, low.n_slots, size, rng):
@@ -112,7 +126,7 @@ def refine(
                     break
                 # The whole may take all the time there is.
                 nodes = None if size >= whole and time_limit_s is not None else _NODES
-                values = _solved(program, free, best, watch, left, seed, nodes)
+                values, _ = _solved(program, free, best, watch, left, seed, nodes)
                 solved += 1
                 objective = tracker.objective
                 if values is not None:
@@ -197,16 +211,16 @@ def _free(layout: Layout, pairs: np.ndarray) -> np.ndarray:
 
 def _solved(
     program: Program, free: np.ndarray, best: np.ndarray, watch: _Watch, time_limit_s: float, seed: int, nodes
-) -> np.ndarray | None:
-    """All columns with a part's at their best, as far as HiGHS came."""
+) -> tuple[np.ndarray | None, bool]:
+    """All columns with a part's at their best, as far as HiGHS came, and whether it came to the end."""
     keep = np.concatenate([free, np.ones(len(best) - len(free), bool)])
     part, limit = restricted(program, keep, best), None if time_limit_s == np.inf else time_limit_s
     outcome = highs.minimise(part, watch, time_limit_s=limit, seed=seed, start=best[keep], node_limit=nodes)
     if outcome.values is None:
-        return None
+        return None, False
     values = best.copy()
     values[keep] = outcome.values
-    return values
+    return values, outcome.termination is Termination.OPTIMAL
 
 
 def restricted(program: Program, keep: np.ndarray, values: np.ndarray) -> Program:
