@@ -178,7 +178,7 @@ def test_importing_brings_nothing_heavy(module):
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("module", ["carry", "cuts", "window", "window_moves"])
+@pytest.mark.parametrize("module", ["carry", "cuts", "relaxed", "window", "window_moves"])
 def test_kernels_that_count_no_references_call_none_that_do(module):
     """Arrays have no counter in them, and one that is not there would be counted up all the same."""
     names = vars(importlib.import_module(f"kvopt.anneal.{module}"))

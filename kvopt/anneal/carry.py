@@ -38,7 +38,7 @@ def carry_out(problem, window, j, m, scratch, tables, class_size):
     touched, begin, top = scratch.touched, np.int64(window.begin[j]), tables.dirty.shape[0]
     delta = 0.0
     if window.loose_begin[j] and not born_in(problem, window, j) and z_old[0] != z[0]:
-        delta += _hold(problem, window.held, 0, lane, size, z_old[0], z[0])
+        delta += _hold(problem, window, 0, lane, size, z_old[0], z[0])
         touched[0] = True
     for c in range(m):
         n = np.int64(cut[c])
@@ -61,12 +61,12 @@ def carry_out(problem, window, j, m, scratch, tables, class_size):
             # Three stretches: up to the earlier change, between the two, and after both.
             first, second = min(at, at_new), max(at, at_new)
             one, two = min(own + first + 1, stop), min(own + second + 1, stop)
-            delta += _hold(problem, window.held, own, one, size, y, y_new)
+            delta += _hold(problem, window, own, one, size, y, y_new)
             if at_new < at:
-                delta += _hold(problem, window.held, one, two, size, y, x_new)
+                delta += _hold(problem, window, one, two, size, y, x_new)
             else:
-                delta += _hold(problem, window.held, one, two, size, x, y_new)
-            delta += _hold(problem, window.held, two, stop, size, x, x_new)
+                delta += _hold(problem, window, one, two, size, x, y_new)
+            delta += _hold(problem, window, two, stop, size, x, x_new)
             touched[n] = True
             touched[n + 1] = touched[n + 1] or stop > (n + 1) * n_lanes
         if c + 1 < m and x != x_new and cut[c + 1] > n + 1:
@@ -77,7 +77,7 @@ def carry_out(problem, window, j, m, scratch, tables, class_size):
                         problem, window, tables, step * n_lanes + lane, size, 1, False, (x, x, n_lanes),
                         (x_new, x_new, n_lanes),
                     )  # fmt: skip
-            delta += _hold(problem, window.held, own + n_lanes, following * n_lanes + lane, size, x, x_new)
+            delta += _hold(problem, window, own + n_lanes, following * n_lanes + lane, size, x, x_new)
             for step in range(n + 1, following + 1):
                 touched[step] = True
     for n in range(begin, min(last + 2, top)):
@@ -92,16 +92,18 @@ def carry_out(problem, window, j, m, scratch, tables, class_size):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _hold(problem, held, first, stop, size, old, new):
+def _hold(problem, window, first, stop, size, old, new):
     """Let a block be in another state in slots; returns what that is charged."""
     if old == new or first >= stop:
         return 0.0
+    held, charged = window.held, window.charged
     for k in range(held.shape[0]):
         more = size * ((problem.inside[k] >> new & 1) - (problem.inside[k] >> old & 1))
         if more != 0.0:
             for t in range(first, stop):
                 held[k, t] += more
-    return size * (problem.idle_price[new] - problem.idle_price[old]) * (stop - first)
+    more = charged[stop, new] - charged[first, new] - charged[stop, old] + charged[first, old]
+    return size * more
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -116,13 +118,20 @@ def _note(tables, t, n_lanes):
 
 
 @njit(cache=True, nogil=True, inline="always")
+def _time(problem, window, t):
+    return time_of(
+        window.load, window.either, t, problem.swap, problem.balanced, window.relaxed.lean, window.relaxed.width, t
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _operate(problem, window, tables, t, y, x, amount):
     """Add so many bytes of an idle block's change to slot t, or take them away; returns what the objective changes
     by."""
-    before = time_of(window.load, window.either, t, problem.swap, problem.balanced)
+    before = _time(problem, window, t)
     for c in range(window.load.shape[1]):
         window.load[t, c] += amount * problem.op[0, y, x, c]
-    after = time_of(window.load, window.either, t, problem.swap, problem.balanced)
+    after = _time(problem, window, t)
     _note(tables, t, problem.n_lanes)
     return problem.second * (after - before) + amount * problem.op_price[0, y, x]
 
@@ -138,7 +147,7 @@ def _do_otherwise(problem, window, tables, own, size, read, born, old, new):
         return 0.0
     if read == 0 and not born and y == after and y_new == after_new:
         return 0.0
-    before = time_of(window.load, window.either, own, problem.swap, problem.balanced)
+    before = _time(problem, window, own)
     price = problem.op_price[read, y_new, after_new] - problem.op_price[read, y, after]
     for c in range(window.load.shape[1]):
         change = problem.op[read, y_new, after_new, c] - problem.op[read, y, after, c]
@@ -150,7 +159,4 @@ def _do_otherwise(problem, window, tables, own, size, read, born, old, new):
     if problem.balanced and read == 1:
         window.either[own] += size * (1.0 * problem.swappable[y_new] - problem.swappable[y])
     _note(tables, own, problem.n_lanes)
-    return (
-        problem.second * (time_of(window.load, window.either, own, problem.swap, problem.balanced) - before)
-        + size * price
-    )
+    return problem.second * (_time(problem, window, own) - before) + size * price

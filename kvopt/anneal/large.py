@@ -8,14 +8,15 @@ depend on the number of threads; what their borders keep fixed the next round's 
 
 A chain starts from a sample of the dual at the very temperature at which its multipliers are optimal: there the
 expected loads and occupancy are those of a nearly feasible fractional placement, and what is left to do is to mend the
-noise of sampling. Temperatures go by what it costs to move a block up and down again, which is 20 times less where a
-read brings it up anyway and copies are dropped than where it is carried both ways.
+noise of sampling. First it does rounds in which rules are prices (:mod:`kvopt.anneal.relaxed`), then some by the rules
+themselves. Temperatures go by what it costs to move a block up and down again, which is 20 times less where a read
+brings it up anyway and copies are dropped than where it is carried both ways.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -24,20 +25,27 @@ import numpy as np
 from kvopt.anneal.cuts import cutting_of, make_scratch
 from kvopt.anneal.moves import above_least, shuffle
 from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, paths_of, placement_of, scatter, total_cost
+from kvopt.anneal.relaxed import NO_LIMIT, ROUNDS, Relaxation, Relaxed, strict
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem
 from kvopt.anneal.window import Window, make_tables, mode_of, with_room
 from kvopt.anneal.window_moves import sweep
 from kvopt.lowering import Lowered, unit_per_byte
 from kvopt.placement import Placement
+from kvopt.result import Guide
 from kvopt.trellis.rng import stream
 
-_GUIDE_TAU, _FIRST, _LAST = 0.0125, 0.02, 0.004
-"""Temperatures of the dual that is sampled, of the first and of the last round, where moving up and down costs two
+_GUIDE_TAU = 0.0125
+"""Temperature of the dual that is sampled, and of the first round by prices, where moving up and down costs two
 reads."""
 _POWER, _LAST_POWER = 0.6, 0.25
-"""How they fall with what moves cost. Measured at 2 (embedded trace) and 0.09 reads (published setting)."""
-_SWEEPS = 12
+"""How it falls with what moves cost. Measured at 2 (embedded trace) and 0.09 reads (published setting)."""
+_SWEEPS, _FIRST, _LAST = 10, 0.3, 0.1
+"""Rounds by the rules that follow those by prices; the temperatures of the first and of the last, by that."""
+_UNGUIDED_SWEEPS, _UNGUIDED_FIRST, _UNGUIDED_LAST = 24, 0.3, 0.004
+"""Where no multipliers guide a chain, it must find a structure by heat alone."""
+_BY_RULES = 4
+"""Where there is time for fewer rounds, one in so many is by the rules."""
 _DESCENTS = 6
 _ENOUGH = 2e-5
 """Descents end when one gains less than this share."""
@@ -47,9 +55,10 @@ _JUDGE_S_PER_RUN = 2e-7
 """Seconds that checking and evaluating the result takes, by run of the trace."""
 _MOST_CLASSES = 8
 """Sizes for which tables are kept; a block uses those of the nearest."""
-_LEAST_STEPS, _MOST_STEPS, _MOST_SLOTS, _WINDOWS = 48, 256, 16_384, 4
-"""Steps of a window, or more where it has no more slots than that, and how many windows there should be for threads to
-share. What is read again after a longer time than a window takes is not kept for that, unless its neighbours do."""
+_LEAST_STEPS, _MOST_STEPS, _MOST_SLOTS, _ONE_WINDOW = 48, 256, 16_384, 1024
+"""Steps of a window, or more where it has no more slots than that; two at least, for threads to share, unless there are
+no more slots than the last. What is read again after a longer time than a window takes is not kept for that, unless its
+neighbours do: on the balanced family, 400 steps, one window ends at 0.13 %, two at 0.21, four at 0.29."""
 _REFRESH_MOVES, _REFRESHES = 16, 100
 """Moves between two looks at the tables, by lane, unless that is more than so many looks."""
 _STRIDES = 8, 16
@@ -58,6 +67,10 @@ _TOGETHER, _MANY_BLOCKS = 64, 100_000
 """Neighbours moved one after another where there are at least so many blocks: a third less time per move."""
 _PART = 20_000
 """Blocks between two looks at the clock."""
+_RECHARGE = 40
+"""Slots, times sizes, charged anew per move while rules are prices: a fifth of a move's time."""
+_ROUND_S_PER_RUN = 2.5e-6
+"""Seconds of a round, by run of the trace, until one has been timed."""
 
 
 class Run(Protocol):
@@ -84,12 +97,14 @@ def guide_tau(low: Lowered) -> float:
 
 
 def schedule_of(low: Lowered, guided: bool) -> Schedule:
-    """Temperatures of a chain; hot enough to find a structure by itself where no multipliers guide it."""
+    """Temperatures of a chain's rounds by the rules."""
     scale = _round_trip(low) / 2
-    last = _LAST * scale**_LAST_POWER
     if not guided:
-        return Schedule(sweeps=2 * _SWEEPS, first=max(0.3 * scale**_POWER, last), last=last, rent_until=0.0)
-    return Schedule(sweeps=_SWEEPS, first=max(_FIRST * scale**_POWER, last), last=last)
+        last = _UNGUIDED_LAST * scale**_LAST_POWER
+        first = max(_UNGUIDED_FIRST * scale**_POWER, last)
+        return Schedule(sweeps=_UNGUIDED_SWEEPS, first=first, last=last, rent_until=0.0)
+    tau = guide_tau(low)
+    return Schedule(sweeps=_SWEEPS, first=_FIRST * tau, last=_LAST * tau, rent_until=0.0)
 
 
 def _round_trip(low: Lowered) -> float:
@@ -101,9 +116,27 @@ def _round_trip(low: Lowered) -> float:
 
 
 def anneal_windows(
-    run: Run, low: Lowered, start: Placement, schedule: Schedule, seed: int, threads: int
+    run: Run,
+    low: Lowered,
+    start: Placement,
+    schedule: Schedule,
+    seed: int,
+    threads: int,
+    guides: Sequence[Guide] = (),
 ) -> tuple[float, Placement] | None:
     """Cool a chain from a start, then descend.
+
+    Parameters
+    ----------
+    run : Run
+    low : Lowered
+    start : Placement
+        A sample of the guide nearest to :func:`guide_tau`, where there are guides.
+    schedule : Schedule
+        Of the rounds by the rules.
+    seed, threads : int
+    guides : sequence of Guide
+        What rounds by prices follow; without, there are none.
 
     Returns
     -------
@@ -119,26 +152,38 @@ def anneal_windows(
         # As long as there is nothing to judge, the time for that may be used up too.
         return run.over or (time.perf_counter() > deadline and (run.in_hand or best is not None))
 
-    def go(temperature: float, rent: np.ndarray, detail: str) -> None:
+    def go(temperature: float, rent: np.ndarray, detail: str, relaxed: Relaxed | None = None) -> None:
         nonlocal best, done
-        chain.round(done, temperature, rent, seed, over, run.interrupt)
+        chain.round(done, temperature * run.unit_s, rent, seed, over, run.interrupt, relaxed)
         done += 1
         if chain.feasible and (best is None or chain.cost < best[0]):
             best = chain.cost, chain.paths
         run.report(chain.feasible, chain.cost, detail)
 
-    sweep_number, began = 0, time.perf_counter()
-    while sweep_number < schedule.sweeps and not over():
-        rent = run.rent * schedule.rent(sweep_number)
-        temperature = schedule.temperature(sweep_number)
-        go(temperature * run.unit_s, rent, f"round {sweep_number + 1}/{schedule.sweeps}, T {temperature:.2g}")
-        sweep_number += 1
-        if sweep_number == 1:
-            round_s = max(time.perf_counter() - began, 1e-9)
-            affordable = _ANNEALING_SHARE * max(deadline - time.perf_counter(), 0.0) / round_s
-            if affordable < schedule.sweeps - 1:
-                schedule = schedule.cut(1 + int(affordable))
+    def affordable(round_s: float) -> float:
+        return _ANNEALING_SHARE * max(deadline - time.perf_counter(), 0.0) / max(round_s, 1e-9)
+
     nothing = np.zeros_like(run.rent)
+    rounds, schedule = _in_time(ROUNDS if guides else 0, schedule, affordable(_ROUND_S_PER_RUN * len(low.run_start)))
+    relaxation = None
+    if rounds:
+        unit = run.unit_s / float(low.size_bytes.mean())
+        relaxation = Relaxation(run.problem, low, guides, guide_tau(low), unit, chain.load)
+    number, cooled, began = 0, 0, time.perf_counter()
+    while (number < rounds or cooled < schedule.sweeps) and not over():
+        if relaxation is not None and number < rounds:
+            share = number / (rounds - 1) if rounds > 1 else 1.0
+            relaxed, temperature = relaxation.at(share), relaxation.temperature(share)
+            number += 1
+            go(temperature, nothing, f"round {number}/{rounds} by prices, T {temperature:.2g}", relaxed)
+            relaxation.learn(share, relaxed, chain.load, chain.held)
+        else:
+            temperature, rent = schedule.temperature(cooled), run.rent * schedule.rent(cooled)
+            cooled += 1
+            go(temperature, rent, f"round {cooled}/{schedule.sweeps}, T {temperature:.2g}")
+        if done == 1:
+            more, rest = _in_time(rounds - number, schedule, affordable(time.perf_counter() - began) + cooled)
+            rounds, schedule = number + more, rest
     for descent in range(_DESCENTS):
         if over():
             break
@@ -148,6 +193,20 @@ def anneal_windows(
             break
     run.cut_short = time.perf_counter() > deadline
     return None if best is None else (best[0], placement_of(run.problem, best[1]))
+
+
+def _in_time(rounds: int, schedule: Schedule, affordable: float) -> tuple[int, Schedule]:
+    """Rounds by prices and a schedule of those by the rules, of so many or fewer.
+
+    Where there is time for a few only, one in four is by the rules, and all are if not even so many. (Measured at 1e7
+    accesses of the published setting: 3 and 1 end at 0.069 %, 2 and 2 at 0.13, 0 and 4 at 0.081; 1 and 1 at 0.15, 0
+    and 2 at 0.11.)
+    """
+    if affordable >= rounds + schedule.sweeps:
+        return rounds, schedule
+    most = max(int(affordable), 1)
+    cooled = min(max(1, most // _BY_RULES), schedule.sweeps) if rounds and most >= _BY_RULES else most
+    return most - cooled, schedule.cut(cooled)
 
 
 class Chain:
@@ -178,6 +237,7 @@ class Chain:
         self.class_size, self.class_of = _classes(problem.size)
         self.window_steps = _window_steps(low)
         self.cutting = cutting_of(problem, *_STRIDES)
+        self.strict = strict(problem)
         self._rebuild()
 
     def _rebuild(self) -> None:
@@ -198,6 +258,7 @@ class Chain:
         seed: int,
         over: Callable[[], bool] = lambda: False,
         interrupt: Callable[[], None] | None = None,
+        relaxed: Relaxed | None = None,
     ) -> int:
         """New paths for all blocks, window by window; returns how many changed.
 
@@ -214,13 +275,15 @@ class Chain:
             When it says so, blocks keep the paths they have.
         interrupt : callable, optional
             Called at Ctrl-C, after which ``over`` must say so; the round is then finished with what is drawn so far.
+        relaxed : Relaxed, optional
+            Prices in place of the rules, whatever the rent; the paths then need not fit.
         """
         charge = above_least(self.problem, rent)
         borders = self._borders(number)
 
         def work(w: int) -> tuple[Piece, int]:
             rng = stream(seed, (number + 1 << 20) + w)
-            return self._window(borders[w], borders[w + 1], temperature, charge, rng, over)
+            return self._window(borders[w], borders[w + 1], temperature, charge, rng, over, relaxed)
 
         with ThreadPoolExecutor(self.threads) as pool:
             jobs = [pool.submit(work, w) for w in range(len(borders) - 1)]
@@ -244,11 +307,17 @@ class Chain:
         inner = range(steps - shift, n_steps, steps)
         return [0, *(n for n in inner if _LEAST_STEPS // 2 <= n <= n_steps - _LEAST_STEPS // 2), n_steps]
 
-    def _window(self, first, stop, temperature, charge, rng, over) -> tuple[Piece, int]:
+    def _window(self, first, stop, temperature, charge, rng, over, relaxed) -> tuple[Piece, int]:
         low, problem, n_lanes = self.low, self.problem, self.low.n_lanes
         slots = slice(first * n_lanes, stop * n_lanes)
         charged = np.zeros((len(charge[slots]) + 1, charge.shape[1]))
         np.cumsum(charge[slots], axis=0, out=charged[1:])
+        paths = gather(problem, self.paths, first, stop - first, low.last_step, low.first_step)
+        recharge_every = 0
+        if relaxed is not None:
+            recharge_every = max(1, (stop - first) * n_lanes * len(self.class_size) // _RECHARGE)
+            gain = relaxed.gain * recharge_every / max(len(paths[0]), 1)
+            problem = problem._replace(capacity=np.full_like(problem.capacity, NO_LIMIT))
         window = Window(
             self.load[slots],
             self.either[slots] if problem.balanced else self.either,
@@ -256,7 +325,8 @@ class Chain:
             charge[slots],
             charged,
             first,
-            *gather(problem, self.paths, first, stop - first, low.last_step, low.first_step),
+            *paths,
+            self.strict.cut(slots, 0.0) if relaxed is None else relaxed.cut(slots, gain),
         )
         tables, scratch = make_tables(problem, window, self.class_size), make_scratch(problem, stop - first)
         mode = mode_of(temperature)
@@ -267,8 +337,9 @@ class Chain:
             if over():
                 break
             window = with_room(window, part)
+            looks = every, recharge_every
             changed += sweep(
-                problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, every, scratch, rng
+                problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, looks, scratch, rng
             )
         return Piece(*scatter(problem, self.paths, first, window, low.first_step)), changed
 
@@ -294,6 +365,8 @@ def _classes(size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _window_steps(low: Lowered) -> int:
-    """Steps of a window: some windows at least."""
+    """Steps of a window."""
+    if low.n_slots <= _ONE_WINDOW:
+        return low.n_steps
     most = max(_MOST_STEPS, _MOST_SLOTS // low.n_lanes)
-    return int(min(max(low.n_steps // _WINDOWS, _LEAST_STEPS), most))
+    return int(min(max(-(-low.n_steps // 2), _LEAST_STEPS), most))

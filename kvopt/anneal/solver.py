@@ -232,7 +232,8 @@ def solve_anneal(
         aside = run if large else replace(run, rent=_rent(low, prices))
         try:
             begin = _start(low, instance, start, prices, tau, seed)
-            found = anneal_windows(aside, low, begin, plan, seed, threads)
+            followed = () if schedule or prices is None else guides
+            found = anneal_windows(aside, low, begin, plan, seed, threads, followed)
             best = [] if found is None else [found]
         except KeyboardInterrupt:  # Between two rounds, or before the first.
             aside.interrupt()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from kvopt.anneal.relaxed import Relaxed, smooth_time
 from kvopt.anneal.state import best_split
 
 NEGLIGIBLE = 40.0
@@ -73,6 +74,8 @@ class Window(NamedTuple):
     """uint8[E]"""
     used: np.ndarray
     """int64[1]: events there are, those replaced since included."""
+    relaxed: Relaxed
+    """What takes the place of the rules, cut to the window."""
 
 
 def with_room(window: Window, rows: np.ndarray) -> Window:
@@ -148,10 +151,13 @@ def mode_of(temperature: float) -> tuple[float, ...]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def time_of(load, either, t, swap, balanced):
-    """:func:`kvopt.anneal.state.slot_time`, without a call."""
+def time_of(load, either, t, swap, balanced, lean, width, s):
+    """:func:`kvopt.anneal.state.slot_time`, without a call; smoothed where slot s of
+    the window has a width."""
     if balanced and either[t] > 0.0:
         return best_split(load, t, 0.0, swap, swap, either[t])[1]
+    if width[s] > 0.0:
+        return smooth_time(load, t, 0.0, lean[s], lean[s], width[s])
     longest = load[t, 0]
     for c in range(1, load.shape[1]):
         longest = max(longest, load[t, c])
@@ -159,13 +165,15 @@ def time_of(load, either, t, swap, balanced):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def time_with(load, either, t, swap, balanced, size, extra, swapped):
+def time_with(load, either, t, swap, balanced, size, extra, swapped, lean, width, s):
     """Likewise :func:`kvopt.anneal.state.slot_time_with`."""
     most = 0.0
     if balanced:
         most = either[t] + (size if swapped else 0.0)
     if most > 0.0:
         return best_split(load, t, size, extra, swap, most)[1]
+    if width[s] > 0.0:
+        return smooth_time(load, t, size, extra, lean[s], width[s])
     longest = load[t, 0] + size * extra[0]
     for c in range(1, load.shape[1]):
         longest = max(longest, load[t, c] + size * extra[c])
@@ -220,12 +228,14 @@ def _sum_step(problem, window, size, n, mode, extra, before, after):
     before[0], after[n_lanes] = NEVER, NEVER
     for lane in range(n_lanes - 1, -1, -1):
         t = n * n_lanes + lane
-        now = time_of(window.load, window.either, t, problem.swap, problem.balanced)
+        now = time_of(
+            window.load, window.either, t, problem.swap, problem.balanced, window.relaxed.lean, window.relaxed.width, t
+        )
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if y != z:
-                    cost = idle_cost(problem, window.load, window.either, t, size, y, z, extra, now)
+                    cost = idle_cost(problem, window, window.load, window.either, t, t, size, y, z, extra, now)
                     cost += size * (charged[t + 1, y] - charged[t + 1, z])
                     # Until they are taken together below, row lane + 1 holds the slot's own.
                     before[lane + 1, p] = cost
@@ -239,11 +249,26 @@ def _sum_step(problem, window, size, n, mode, extra, before, after):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def idle_cost(problem, load, either, t, size, y, z, extra, now):
+def idle_cost(problem, window, load, either, t, s, size, y, z, extra, now):
     """Exact cost in slot t of an idle block's change of state, ``now`` being what the slot takes without it."""
     for c in range(extra.shape[0]):
         extra[c] = problem.op[0, y, z, c]
-    longer = time_with(load, either, t, problem.swap, problem.balanced, size, extra, False) - now
+    longer = (
+        time_with(
+            load,
+            either,
+            t,
+            problem.swap,
+            problem.balanced,
+            size,
+            extra,
+            False,
+            window.relaxed.lean,
+            window.relaxed.width,
+            s,
+        )
+        - now
+    )
     return problem.second * longer + size * problem.op_price[0, y, z]
 
 
@@ -259,7 +284,7 @@ def _lane_step(states, charged, size, start, stop, after, before, mode, out):
 
 
 @njit(cache=True, nogil=True, _nrt=False)
-def reprice_read(problem, load, either, t, size, base_load, base_either, extra, out):
+def reprice_read(problem, load, either, t, size, base_load, base_either, extra, lean, width, out):
     """Cost of reading a block in slot t in each state z, it being read in state y now: ``out[S y + z]``."""
     n_states, balanced = len(problem.states), problem.balanced
     for y in range(n_states):
@@ -267,12 +292,14 @@ def reprice_read(problem, load, either, t, size, base_load, base_either, extra, 
             base_load[0, c] = load[t, c] - size * problem.op[1, y, y, c]
         if balanced:
             base_either[0] = either[t] - (size if problem.swappable[y] else 0.0)
-        now = time_of(base_load, base_either, 0, problem.swap, balanced)
+        now = time_of(base_load, base_either, 0, problem.swap, balanced, lean, width, t)
         for z in range(n_states):
             for c in range(extra.shape[0]):
                 extra[c] = problem.op[1, z, z, c]
             swapped = problem.swappable[z]
-            longer = time_with(base_load, base_either, 0, problem.swap, balanced, size, extra, swapped) - now
+            longer = (
+                time_with(base_load, base_either, 0, problem.swap, balanced, size, extra, swapped, lean, width, t) - now
+            )
             out[n_states * y + z] = problem.second * longer + size * problem.op_price[1, z, z]
 
 

@@ -116,8 +116,11 @@ def test_reads_are_priced_by_what_the_slot_takes_longer(rules):
         most = window.either[t] + (size if state is not None and problem.swappable[state] else 0.0)
         return min((busy + y * problem.swap).max() for y in np.linspace(0, most, 20_001))
 
+    strictly = window.relaxed.lean, window.relaxed.width
     for t in range(0, len(window.load), 37):
-        reprice_read(problem, window.load, window.either, t, 0.0, load, either, np.empty(chain.low.n_channels), out)
+        reprice_read(
+            problem, window.load, window.either, t, 0.0, load, either, np.empty(chain.low.n_channels), *strictly, out
+        )
         np.testing.assert_allclose(out, 0.0, atol=1e-20)
         # Of a block that is not in the loads yet: taken out of them by adding it first.
         for now in range(2):
@@ -125,7 +128,7 @@ def test_reads_are_priced_by_what_the_slot_takes_longer(rules):
             if problem.balanced:
                 window.either[t] += size * problem.swappable[now]
             extra = np.empty(chain.low.n_channels)
-            reprice_read(problem, window.load, window.either, t, size, load, either, extra, out)
+            reprice_read(problem, window.load, window.either, t, size, load, either, extra, *strictly, out)
             window.load[t] -= size * problem.op[1, now, now]
             if problem.balanced:
                 window.either[t] -= size * problem.swappable[now]
