@@ -231,9 +231,7 @@ class Chain:
         n_slots = low.n_slots
         self.load = np.empty((n_slots, low.n_channels))
         self.either = np.empty(n_slots if problem.balanced else 0)
-        # With a column to spare: kernels are compiled for memory in one piece or not, and one window of all slots would
-        # be in one piece, others not.
-        self.held = np.empty((len(problem.capacity), n_slots + 1))[:, :n_slots]
+        self.held = np.empty((len(problem.capacity), n_slots))
         self.class_size, self.class_of = _classes(problem.size)
         self.window_steps = _window_steps(low)
         self.cutting = cutting_of(problem, *_STRIDES)
@@ -321,7 +319,8 @@ class Chain:
         window = Window(
             self.load[slots],
             self.either[slots] if problem.balanced else self.either,
-            self.held[:, slots],
+            # In one piece, since kernels are compiled for the layout of memory. All of it is made anew after the round.
+            np.ascontiguousarray(self.held[:, slots]),
             charge[slots],
             charged,
             first,

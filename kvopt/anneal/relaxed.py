@@ -60,7 +60,7 @@ class Relaxed(NamedTuple):
     width: np.ndarray
     """float64[T]: seconds; 0 where the slot's time is the exact one."""
     price: np.ndarray
-    """float64[K, T]: of a byte in each tier that may be full; changed in place."""
+    """float64[T, K]: of a byte in each tier that may be full; changed in place."""
     slope: np.ndarray
     """float64[K]: of that price, by the byte."""
     room: np.ndarray
@@ -70,7 +70,7 @@ class Relaxed(NamedTuple):
 
     def cut(self, slots: slice, gain: float) -> Relaxed:
         """The part in some slots."""
-        return Relaxed(self.lean[slots], self.width[slots], self.price[:, slots], self.slope, self.room, gain)
+        return Relaxed(self.lean[slots], self.width[slots], self.price[slots], self.slope, self.room, gain)
 
 
 def strict(problem) -> Relaxed:
@@ -80,16 +80,11 @@ def strict(problem) -> Relaxed:
     return Relaxed(
         np.zeros((n_slots, n_channels)),
         np.zeros(n_slots),
-        _with_a_column_to_spare(n_tiers, n_slots),
+        np.zeros((n_slots, n_tiers)),
         np.zeros(n_tiers),
         problem.capacity,
         0.0,
     )
-
-
-def _with_a_column_to_spare(n_tiers: int, n_slots: int) -> np.ndarray:
-    """Zeros, never in one piece: kernels are compiled for the layout of memory."""
-    return np.zeros((n_tiers, n_slots + 1))[:, :n_slots]
 
 
 class Relaxation:
@@ -115,13 +110,11 @@ class Relaxation:
         self.problem, self.guides, self.tau, self.unit = problem, guides, tau, unit
         self.tiers = np.flatnonzero(np.isfinite(low.capacity_bytes))
         self.guide = self._nearest(tau)
-        self.lean, price = self._prices(self.guide)
-        self.price = _with_a_column_to_spare(len(self.tiers), len(load))
-        self.price[:] = price
+        self.lean, self.price = self._prices(self.guide)
         # A balanced read goes wherever the slot is least busy, so nothing is out of balance for long.
         self.slot_s = np.zeros(len(load)) if problem.balanced else (self.lean * load).sum(axis=1)
         self.size = float(problem.size.mean())
-        self.worth = np.minimum(unit / np.maximum(price.mean(axis=1), 1e-300), len(load))
+        self.worth = np.minimum(unit / np.maximum(self.price.mean(axis=0), 1e-300), len(load))
         """Slots for which holding a byte costs what it saves when read."""
         self.room = problem.capacity.copy()
         self.excess: np.ndarray | None = None
@@ -134,7 +127,7 @@ class Relaxation:
         total = share.sum(axis=1, keepdims=True)
         even = 1.0 / share.shape[1]
         lean = np.where(total > 0, share / np.where(total > 0, total, 1.0), even)
-        return np.ascontiguousarray(lean), guide.certificate.capacity_price_s_per_byte[self.tiers]
+        return np.ascontiguousarray(lean), guide.certificate.capacity_price_s_per_byte[self.tiers].T.copy()
 
     def temperature(self, done: float) -> float:
         """By the byte, in units, when that share of the rounds is done."""
@@ -249,8 +242,8 @@ def recharge(problem, window, tables):
             charge[t, z] = problem.idle_price[z]
         for k in range(held.shape[0]):
             push = slope[k] * (held[k, t] - room[k])
-            now = max(price[k, t] + push, 0.0)
-            price[k, t] = max(price[k, t] + gain * push, 0.0)
+            now = max(price[t, k] + push, 0.0)
+            price[t, k] = max(price[t, k] + gain * push, 0.0)
             for z in range(n_states):
                 if problem.inside[k] >> z & 1:
                     charge[t, z] += now

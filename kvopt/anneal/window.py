@@ -36,7 +36,7 @@ _BITS = 63
 class Window(NamedTuple):
     """Paths of b blocks over W steps of L lanes, and the slots' loads (S states, C channels, K tiers that may be full).
 
-    Loads and occupancy are the chain's own arrays, cut to the window, and modified in place. A path is a list of
+    Loads are the chain's own, cut to the window, and like the occupancy modified in place. A path is a list of
     events as in :class:`kvopt.anneal.paths.Paths`, the first of them the state in its first own slot of the window;
     new ones are appended to those of all blocks.
     """

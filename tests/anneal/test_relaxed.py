@@ -122,7 +122,7 @@ def test_loads_and_occupancy_are_kept_exactly_by_prices(rules, temperature):
         problem, window, chain.class_size, chain.class_of, order, mode, cutting, tables, (20, 10), scratch, stream(0, 1)
     )
     assert changed > 0
-    load, held = chain.load.copy(), chain.held.copy()
+    load, held = chain.load.copy(), window.held.copy()
     piece = large.Piece(*large.scatter(problem, chain.paths, 0, window, low.first_step))
     load_paths(problem, large.joined(low.n_blocks, [piece]), chain.load, chain.either, chain.held)
     np.testing.assert_allclose(load, chain.load, rtol=1e-9, atol=1e-20)
@@ -144,13 +144,13 @@ def test_slots_are_charged_for_how_full_they_are(copies):
     recharge(problem, window, tables)
     cut = slice(8 * low.n_lanes, 40 * low.n_lanes)
     push = relaxed.slope[:, None] * (chain.held - relaxed.room[:, None])
-    prices = np.maximum(before + push, 0)[:, cut]
+    prices = np.maximum(before.T + push, 0)[:, cut]
     inside = problem.inside[:, None] >> np.arange(len(problem.states)) & 1
     charge = prices.T @ inside + problem.idle_price
     np.testing.assert_allclose(window.charge, charge - charge.min(axis=1, keepdims=True), rtol=1e-12, atol=1e-30)
     np.testing.assert_allclose(np.diff(window.charged, axis=0), window.charge, rtol=1e-6, atol=1e-24)
     expected = before.copy()
-    expected[:, cut] = np.maximum(before + relaxed.gain * push, 0)[:, cut]
+    expected[cut] = np.maximum(before + relaxed.gain * push.T, 0)[cut]
     np.testing.assert_allclose(relaxed.price, expected, rtol=1e-12)
     assert tables.dirty.all()
     assert tables.dirty_steps[0] == len(tables.dirty)

@@ -106,7 +106,9 @@ def one_window(chain: Chain, first: int, stop: int, charge: np.ndarray, relaxed:
     paths = gather(chain.problem, chain.paths, first, stop - first, chain.low.last_step, chain.low.first_step)
     charged = np.concatenate([np.zeros((1, charge.shape[1])), np.cumsum(charge[slots], axis=0)])
     relaxed = (relaxed or chain.strict).cut(slots, relaxed.gain if relaxed else 0.0)
-    window = Window(chain.load[slots], either, chain.held[:, slots], charge[slots], charged, first, *paths, relaxed)
+    window = Window(
+        chain.load[slots], either, chain.held[:, slots].copy(), charge[slots], charged, first, *paths, relaxed
+    )
     return with_room(window, np.arange(len(window.block)))
 
 
@@ -128,6 +130,7 @@ def test_loads_and_occupancy_are_kept_exactly(rules, temperature, wanted, stride
     )  # fmt: skip
     assert changed > 0
     load, held = chain.load.copy(), chain.held.copy()
+    held[:, 16 * low.n_lanes : 48 * low.n_lanes] = window.held
     piece = scatter(problem, chain.paths, 16, window, low.first_step)
     others = [one_piece(chain, 0, 16), one_piece(chain, 48, low.n_steps)]
     chain.paths = large.joined(low.n_blocks, [others[0], large.Piece(*piece), others[1]])
