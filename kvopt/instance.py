@@ -13,6 +13,7 @@ import numpy as np
 
 from kvopt import feasibility
 from kvopt.errors import InstanceError
+from kvopt.frozen import ReadOnlyArrays
 from kvopt.model_spec import ModelSpec
 from kvopt.objective import Objective, Prices, checked_prices, is_custom, latency
 from kvopt.objective_text import spell
@@ -128,7 +129,7 @@ class Rules:
 
 
 @dataclass(frozen=True, eq=False)
-class Instance:
+class Instance(ReadOnlyArrays):
     """A trace, a platform and rules: everything a placement is judged by.
 
     Parameters

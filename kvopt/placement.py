@@ -8,6 +8,7 @@ from enum import Enum
 
 import numpy as np
 
+from kvopt.frozen import ReadOnlyArrays
 from kvopt.instance import Instance
 from kvopt.tallies import block_ranges, owners, slices
 from kvopt.trace import PREFILL
@@ -57,7 +58,7 @@ class Violation:
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class Placement(ReadOnlyArrays):
     """The states of every block that are not the last one, in which only the backing tier holds it.
 
     :mod:`kvopt.residency` numbers the states. With two tiers, exclusive or written through, all intervals are of state

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from kvopt.errors import TraceError
+from kvopt.frozen import ReadOnlyArrays
 from kvopt.trace_checks import BLOCK_COLUMNS, PREFILL, block_chunks, check_blocks, check_runs, whole_numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(ReadOnlyArrays):
     """Blocks and their access runs, immutable.
 
     At rest a trace takes 8 bytes a run and 28 a block. Arrays that are of the documented dtype, contiguous and

@@ -19,6 +19,7 @@ LAYERS = (
     {
         "errors",
         "feasibility",
+        "frozen",
         "platform",
         "platforms",
         "objective",
