@@ -294,7 +294,7 @@ def bound(instance, method, time_limit, json_path, certificate_path, **ascent) -
     """Certify a decode time that no placement of TRACE can beat."""
     _check_outputs(json_path, certificate_path=certificate_path, checkpoint=ascent["checkpoint"])
     ascent = {name: value for name, value in ascent.items() if value is not None}
-    _compile_kernels(instance)
+    _compile_kernels(instance, bound_only=True)
     with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound"), **ascent
@@ -583,11 +583,11 @@ def _check_outputs(
             output.check_writable(option, path)
 
 
-def _compile_kernels(instance: kvopt.Instance) -> None:
+def _compile_kernels(instance: kvopt.Instance, *, bound_only: bool = False) -> None:
     """What a fresh installation compiles is no part of any time limit."""
     from kvopt.warmup import warm_up_once
 
-    warm_up_once(_say, instance)
+    warm_up_once(_say, instance, bound_only=bound_only)
 
 
 def _say(text: str) -> None:

@@ -22,31 +22,33 @@ _PATIENCE_S = 3.0
 _warmed: set[tuple] = set()
 
 
-def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance) -> None:
+def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance, *, bound_only: bool = False) -> None:
     """Compile what an instance needs and is not in the cache yet; say so when it takes more than a moment.
 
     Kernels differ by the number of states, and by whether single steps count.
     """
     kind = (len(instance.states), instance.prices.stepwise, instance.rules.balanced, instance.custom)
-    if kind in _warmed:
+    if (*kind, False) in _warmed or (*kind, bound_only) in _warmed:
         return
-    _warmed.add(kind)
+    _warmed.add((*kind, bound_only))
     notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about two minutes) ..."])
     notice.daemon = True
     notice.start()
     try:
-        warm_up(instance)
+        warm_up(instance, bound_only=bound_only)
     finally:
         notice.cancel()
 
 
-def warm_up(like: kvopt.Instance | None = None) -> None:
+def warm_up(like: kvopt.Instance | None = None, *, bound_only: bool = False) -> None:
     """Bound and anneal tiny instances, and simulate policies: blocks of one size and of several, to meet every kernel.
 
     Parameters
     ----------
     like : Instance, optional
         Whose platform, rules and objective they have; two tiers, exclusive, unless given.
+    bound_only : bool
+        Leave out what anneals and simulates: most of it.
     """
     platform = kvopt.Platform.preset("gh200") if like is None else like.platform
     for tier in range(len(platform.tiers) - 1):
@@ -58,6 +60,8 @@ def warm_up(like: kvopt.Instance | None = None) -> None:
         instance = kvopt.Instance(_trace(size_bytes), platform, rules)
         # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
         bound = kvopt.bound(instance, tolerance=1.0)
+        if bound_only:
+            continue
         kvopt.solve(instance, "anneal", bound=bound)
         if like is None or not (like.prices.stepwise or like.custom):
             kvopt.solve(instance, "anneal", bound=bound, windows=True)
