@@ -60,7 +60,7 @@ def placement_of(problem: Problem, paths: Paths) -> Placement:
     return Placement(ptr, start, stop, state)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _append(problem, i, slot, z, n, slots, states):
     """Append an event to the first n of block i; returns how many there are then."""
     if n > 0 and states[n - 1] == z:
@@ -184,7 +184,7 @@ def load_paths(problem, paths, load, either, held):
     return price
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _count_reads(problem, paths, i, read):
     """Add the block's reads by state, lane and step, as differences from step to step."""
     n_lanes, lane, size = problem.n_lanes, problem.lane[i], problem.size[i]
@@ -316,7 +316,7 @@ def joined(n_blocks: int, pieces: list[Piece]) -> Paths:
     return Paths(ptr, slot, state)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _place(piece, at, slot, state):
     for j in range(piece.block.shape[0]):
         i = piece.block[j]

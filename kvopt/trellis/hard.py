@@ -163,11 +163,18 @@ def _block_minima(states, here, blocks, lane, n_lanes, tables, write, room):
 
     ``here`` is room for a row of S: as a tuple it stays in registers, which takes 8 ns a run less than an array.
     """
+    minima = np.empty(blocks.size_bytes.shape[0])
+    entries = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    _fill_minima(states, here, blocks, lane, n_lanes, tables, write, entries, minima)
+    return minima
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _fill_minima(states, here, blocks, lane, n_lanes, tables, write, entries, minima):
+    """The loop over the blocks, without counting references to rows of arrays (see ``soft._add_blocks``)."""
     table, closed, prefix = tables
-    n_blocks = blocks.size_bytes.shape[0]
-    minima = np.empty(n_blocks)
-    kinds, levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
-    for i in range(n_blocks):
+    kinds, levels, indices = entries
+    for i in range(minima.shape[0]):
         first, last = blocks.first_step[i], blocks.last_step[i]
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
         n, read_last = entries_of_life(
@@ -183,7 +190,6 @@ def _block_minima(states, here, blocks, lane, n_lanes, tables, write, room):
                 there = tuple_setitem(there, z, _least(states, here, 0, 1, m, z, len(states)))
             here = there
         minima[i] = blocks.size_bytes[i] * _least(states, here, 0, 1, closed[read_last, last], 0, 1)
-    return minima
 
 
 @njit(cache=True, nogil=True)

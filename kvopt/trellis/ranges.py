@@ -30,7 +30,7 @@ def n_levels(n_steps: int) -> int:
     return max(1, (n_steps - 1).bit_length())
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def entries_of_life(first, last, starts, stops, kinds, levels, indices):
     """List the table entries that cover lane steps first..last-1 of a block, and whether it is read in the last.
 

@@ -173,7 +173,7 @@ def _append(at, to, moves, slot, z):
     return moves + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _draw_ends(states, n, entries, matrix, before, ends, rng, part):
     """States at the start of each of the n entries, drawn backwards from that at the end of the last, ends[n]."""
     kinds, levels, indices = entries
@@ -183,7 +183,7 @@ def _draw_ends(states, n, entries, matrix, before, ends, rng, part):
         ends[a] = _draw(states, v, 0, 1, m, ends[a + 1], len(states), rng, part)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _walk_entry(walk, entry, z_left, z_right, at, to, moves, rng, part):
     """Append the moves within one table entry, given the states at its two ends; returns how many there are then."""
     states, matrix, slots, stays, suffix, lane, n_lanes = walk
@@ -201,7 +201,7 @@ def _walk_entry(walk, entry, z_left, z_right, at, to, moves, rng, part):
     return moves
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _first_move(states, matrix, stays, kind, level, start, middle, z, z_right, rng, part):
     """The first of the lane steps start..middle-1 in which a block in state z moves at all, on its way to z_right at
     their end, and its state after it; ``middle`` if it never does."""
@@ -249,7 +249,7 @@ def _moving(m, e, same, staying):
     return cost - math.log(detours) if detours > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _walk_left(walk, entry, middle, z_left, z_right, at, to, moves, rng, part):
     """The same for an entry of a right half, whose products are from ``middle`` on: moves are drawn from the last to
     the first."""
@@ -282,7 +282,7 @@ def _turn(at, to, start, stop):
         j -= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _last_move(states, matrix, stays, kind, level, middle, stop, z_left, z, rng):
     """The last of the lane steps middle..stop in which a block moves on its way from z_left to z, and its state before
     it; ``middle - 1`` if it never does."""
@@ -318,7 +318,7 @@ def _last_move(states, matrix, stays, kind, level, middle, stop, z_left, z, rng)
     return middle, z_left
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, moves, rng, part, apart=False):
     """Append the moves within a lane step, from z in its own slot to z_next in the next one, of a path that moves.
 
@@ -357,7 +357,7 @@ def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, mov
     return moves
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _move_or_wait(states, slots, step, onward, start, stop, z, z_next, rng, part):
     """The next state of a block that has not moved in its lane step so far, and will: by the weights of all ways on
     from each, but for z without the way that stays to the end."""
@@ -406,7 +406,7 @@ def _end(states, slots, read, own, death, way, z, at, to, moves, rng, part):
     return moves
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _fill_prefix(states, lane, z, initial, slots, prefix, state, rng, part):
     """States in the slots before the lane's first, of a block that is there since slot 0 and in z in that first."""
     for t in range(lane - 1, -1, -1):

@@ -107,7 +107,7 @@ def _belady_misses_by_run(runs: Runs, reading: Reading, lane_ptr, n_steps, room)
     return missed
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _rest(reading, heap, size, due, b, lane, n_lanes, n_steps):
     """Enter a resident whose run is over by its next access; int: entries of the heap."""
     next_step = reading.turn_step[b]
@@ -174,7 +174,7 @@ def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
     return found[:n]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _evict_oldest(used, count, at, lane_ptr):
     """Put the block out that was read longest ago; int: which."""
     oldest, b = at
@@ -223,7 +223,7 @@ def _belady_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
     return hits
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _evict_last(reading, lane_ptr, inside, going_on, heap, size, due, slot, b):
     """Put the resident out that is read last; int: entries of the heap."""
     n_blocks, n_lanes = len(due), len(going_on)
@@ -242,7 +242,7 @@ def _evict_last(reading, lane_ptr, inside, going_on, heap, size, due, slot, b):
     return size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _last_in_midst(reading, lane_ptr, inside, going_on, due, slot, b):
     """The next access of the resident in the midst of a run that is read last, as slot * B + block; -1 if none is.
 
@@ -263,7 +263,7 @@ def _last_in_midst(reading, lane_ptr, inside, going_on, due, slot, b):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _push(heap, size, key):
     """Take a key into a heap with the largest on top."""
     k = size
@@ -274,7 +274,7 @@ def _push(heap, size, key):
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _pop(heap, size):
     """Take the largest key out."""
     size -= 1
@@ -291,7 +291,7 @@ def _pop(heap, size):
     return size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _without_void(heap, size, due):
     """Build the heap anew from the entries that hold; int: how many."""
     kept = 0

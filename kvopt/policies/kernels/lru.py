@@ -120,7 +120,7 @@ def lru_slots(course: Course, state: LruState, page: Page, first: int, last: int
     return last
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _use(state, lane, begun, over, now):
     """Take residents out of the idle ones where runs begin, and back where they are over."""
     held, used, count = state.held, state.used, state.count
@@ -140,7 +140,7 @@ def _use(state, lane, begun, over, now):
             state.outside[lane] -= 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def misses(reading, held, begun, start, stop, waited, found):
     """Put the blocks start..stop-1 that are read from outside into ``found``, ascending; int: how many.
 
@@ -171,7 +171,7 @@ def misses(reading, held, begun, start, stop, waited, found):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on. Its runs are over."""
     for b in course.dying[course.dying_ptr[slot] : course.dying_ptr[slot + 1]]:
@@ -197,7 +197,7 @@ def _enter(state, lane, b, used):
         state.count[used] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _evict(course, state, page, n, slot):
     """Put the least recently used out, of one slot the earlier block first; what was entering does not enter."""
     excess = state.at[0] - course.room
@@ -219,7 +219,7 @@ def _evict(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _put_out(state, page, n, excess, oldest, lane, b, stop, going_on):
     """Put blocks from b on out that were last used in one slot; up to where, entries of the page, and what is left."""
     used, held, now, oldest32 = state.used, state.held, state.reading.now, np.int32(oldest)

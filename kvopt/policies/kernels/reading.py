@@ -68,7 +68,7 @@ def reading_before(runs: Runs, step: int) -> Reading:
     return found
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _stand_before(runs, reading, step):
     for b in range(len(reading.run)):
         k, end = runs.ptr[b], runs.ptr[b + 1]
@@ -128,7 +128,7 @@ def any_equal(values, first, wanted):
     return found != 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _begin(runs, reading, n_begun, n_over, step):
     """Begin runs; int: how many are over, with those of a single step, which go where they belong among ``over``."""
     now, turn_step, run, begun, over = reading
@@ -155,7 +155,7 @@ def _begin(runs, reading, n_begun, n_over, step):
     return n_over
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _look_ahead(runs, reading, n_over):
     """Find the next run of those that are over."""
     for b in reading.over[:n_over]:
