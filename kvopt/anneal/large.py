@@ -39,7 +39,8 @@ _GUIDE_TAU = 0.0125
 """Temperature of the dual that is sampled, and of the first round by prices, where moving up and down costs two
 reads."""
 _POWER, _LAST_POWER = 0.6, 0.25
-"""How it falls with what moves cost. Measured at 2 (embedded trace) and 0.09 reads (published setting)."""
+"""How that, and the last temperature without guides, fall with what moves cost. Measured at 2 (embedded trace) and 0.09
+reads (published setting)."""
 _SWEEPS, _FIRST, _LAST = 10, 0.3, 0.1
 """Rounds by the rules that follow those by prices; the temperatures of the first and of the last, by that."""
 _UNGUIDED_SWEEPS, _UNGUIDED_FIRST, _UNGUIDED_LAST = 24, 0.3, 0.004
@@ -68,9 +69,9 @@ _TOGETHER, _MANY_BLOCKS = 64, 100_000
 _PART = 20_000
 """Blocks between two looks at the clock."""
 _RECHARGE = 40
-"""Slots, times sizes, charged anew per move while rules are prices: a fifth of a move's time."""
+"""Slots, times sizes, charged anew per move while rules are prices: ten times as many gained nothing."""
 _ROUND_S_PER_RUN = 2.5e-6
-"""Seconds of a round, by run of the trace, until one has been timed."""
+"""Seconds of a round at the published size, by run of the trace: what is expected until one has been timed."""
 
 
 class Run(Protocol):
@@ -164,7 +165,8 @@ def anneal_windows(
         return _ANNEALING_SHARE * max(deadline - time.perf_counter(), 0.0) / max(round_s, 1e-9)
 
     nothing = np.zeros_like(run.rent)
-    rounds, schedule = _in_time(ROUNDS if guides else 0, schedule, affordable(_ROUND_S_PER_RUN * len(low.run_start)))
+    whole = schedule
+    rounds, schedule = _in_time(ROUNDS if guides else 0, whole, affordable(_ROUND_S_PER_RUN * len(low.run_start)))
     relaxation = None
     if rounds:
         unit = run.unit_s / float(low.size_bytes.mean())
@@ -182,8 +184,10 @@ def anneal_windows(
             cooled += 1
             go(temperature, rent, f"round {cooled}/{schedule.sweeps}, T {temperature:.2g}")
         if done == 1:
-            more, rest = _in_time(rounds - number, schedule, affordable(time.perf_counter() - began) + cooled)
-            rounds, schedule = number + more, rest
+            # The first guess may have been too low as well as too high.
+            left = ROUNDS - number if number else 0
+            more, schedule = _in_time(left, whole, affordable(time.perf_counter() - began) + cooled)
+            rounds = number + more
     for descent in range(_DESCENTS):
         if over():
             break
@@ -205,8 +209,8 @@ def _in_time(rounds: int, schedule: Schedule, affordable: float) -> tuple[int, S
     if affordable >= rounds + schedule.sweeps:
         return rounds, schedule
     most = max(int(affordable), 1)
-    cooled = min(max(1, most // _BY_RULES), schedule.sweeps) if rounds and most >= _BY_RULES else most
-    return most - cooled, schedule.cut(cooled)
+    by_prices = min(most - most // _BY_RULES, rounds) if most >= _BY_RULES else 0
+    return by_prices, schedule.cut(most - by_prices)
 
 
 class Chain:

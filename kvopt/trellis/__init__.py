@@ -20,9 +20,9 @@ over the table spreads them over the slots.
 The temperature is per byte: a block of s bytes has temperature s * tau, and so all sizes share one table.
 
 There is one source for all S. Every kernel takes a tuple of S (:attr:`Trellis.states`): its length is part of its type,
-so numba compiles, and keeps on disk, a version for each S whose loops over states unroll. Measured beside kernels
-written out by hand for two states, on one core: hard minimum 44 ns a run instead of 41, soft minimum and gradient 117
-instead of 109; three states take 1.1 and 1.9 times as long as two, four 1.3 and 2.7, seven 3 and 6.4.
+so numba compiles, and keeps on disk, a version for each S whose loops over states unroll. Measured, when it was made,
+beside kernels written out by hand for two states: hard minimum and soft minimum with gradient both 1.07 times; three
+states take 1.1 and 1.9 times as long as two, four 1.3 and 2.7, seven 3 and 6.4.
 """
 
 from kvopt.trellis.hard import cheapest_placement, hard_minimum

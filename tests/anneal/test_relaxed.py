@@ -209,6 +209,11 @@ def test_where_time_is_short_both_kinds_of_rounds_are_fewer():
     for affordable, expected in ((0.0, (0, 1)), (1.0, (0, 1)), (3.9, (0, 3)), (4.0, (3, 1))):
         rounds, cut = large._in_time(16, schedule, affordable)
         assert (rounds, cut.sweeps) == expected
+    for affordable in np.arange(1.0, 30.0, 0.5):
+        rounds, cut = large._in_time(16, schedule, affordable)
+        assert rounds <= 16
+        assert 1 <= cut.sweeps <= 10
+        assert rounds + cut.sweeps == min(int(affordable), 26)
     rounds, cut = large._in_time(0, schedule, 4)
     assert (rounds, cut.sweeps) == (0, 4)
 
