@@ -15,7 +15,7 @@ from tests.benchmarks import small
 from tests.benchmarks.plan import JOBS, SKIPPED
 from tests.benchmarks.regimes import regime
 from tests.benchmarks.relaxation import SOLVERS, solved
-from tests.benchmarks.run_all import ROOT, Run, report, run
+from tests.benchmarks.run_all import ROOT, Run, recorded, report, run
 
 
 def test_every_benchmark_is_planned_and_has_a_quick_command():
@@ -38,11 +38,23 @@ def test_what_fails_is_told(code, minutes, status):
     done = run([sys.executable, "-c", code], argparse.Namespace(limit_minutes=minutes))
     assert done.status == status
     assert done.failed == status.startswith("FAILED")
-    told = report("# Benchmarks\n", {JOBS[0]: done, JOBS[1]: Run()}, quick=False)
-    assert f"| `{JOBS[0].command(False)}` | {status} |" in told
-    assert f"| `{JOBS[1].command(False)}` | not run |" in told
+    head, first, second = "# Benchmarks\n", JOBS[0], JOBS[1]
+    told = report(head, {first: done}, quick=False)
+    assert f"| `{first.command(False)}` | {status} |" in told
+    assert f"| `{second.command(False)}` | not run |" in told
     assert "a table" in told
     assert ("ZeroDivisionError" in told) == ("1 / 0" in code)
+    assert recorded(told, head, quick=False) == {first: done}
+
+
+def test_a_file_keeps_what_it_has_of_the_same_machine_alone():
+    one, other = Run("a table\n\n## of two\n", "done", "today, 3 s"), Run("", "FAILED: exit status 1", "now")
+    runs = {JOBS[0]: one, JOBS[2]: other}
+    text = report("here\n", runs, quick=False)
+    assert recorded(text, "here\n", quick=False) == runs
+    assert report("here\n", recorded(text, "here\n", quick=False), quick=False) == text
+    assert recorded(text, "there\n", quick=False) == {}
+    assert recorded(text.replace(JOBS[0].command(False), "python -m gone"), "here\n", quick=False) == {JOBS[2]: other}
 
 
 @pytest.mark.parametrize("number", range(10))

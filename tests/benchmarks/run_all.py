@@ -1,9 +1,12 @@
-"""All tables, on the terminal and in a file: ``python -m tests.benchmarks.run_all [--quick] [--only NAME ...] [-o F]``.
+"""All tables, on the terminal and in a file.
+
+``python -m tests.benchmarks.run_all [--quick] [--only NAME ...] [--resume] [-o F]``
 
 Each benchmark of :mod:`tests.benchmarks.plan` runs in a process of its own, by the command that its table names. The
-file, by default ``docs/benchmarks.md``, says on which machine, with which versions and when, and of each benchmark
-whether it ended, failed, was skipped or has not been run; it is written after every one. ``--quick`` takes minutes and
-shows only that all of them run; its file is ``build/benchmarks.md``.
+file, by default ``docs/benchmarks.md``, says on which machine and with which versions, and of each benchmark when, of
+which commit, and whether it ended, failed or was skipped. It is written after every benchmark; what it holds of others
+stays, if it is from the same machine and versions. ``--resume`` runs those alone that it has no result of. ``--quick``
+takes minutes and shows only that all of them run; its file is ``build/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +35,12 @@ _BESIDE = ("libcachesim", "ortools", "simanneal")
 _NOT_RUN = "not run"
 
 
+_SECTION = re.compile(
+    r"^## \w+\n\n    (?P<command>[^\n]+)\n\n(?P<status>[^;\n]+); (?P<told>[^\n]+)\n\n```\n(?P<text>.*?)\n```$",
+    re.M | re.S,
+)
+
+
 @dataclass(frozen=True)
 class Run:
     """What came of a job.
@@ -41,12 +51,13 @@ class Run:
         All it printed, errors too.
     status : str
         Begins with "FAILED" where it did.
-    took_s : float
+    told : str
+        When, of which commit, beside what, and for how long.
     """
 
-    text: str = ""
-    status: str = _NOT_RUN
-    took_s: float = 0.0
+    text: str
+    status: str
+    told: str
 
     @property
     def failed(self) -> bool:
@@ -58,20 +69,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="Small sizes and short limits: does everything run?")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--resume", action="store_true", help="Leave out what the file has a result of.")
     parser.add_argument("--limit-minutes", type=float, default=60.0, help="For each benchmark; it has then failed.")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
     output = given.output or ROOT / ("build" if given.quick else "docs") / "benchmarks.md"
     output.parent.mkdir(exist_ok=True)
-    runs = {job: Run() for job in jobs(given.only, given.quick)}
     head = heading(given.quick)
-    for job in runs:
+    runs = recorded(output.read_text(encoding="utf-8"), head, given.quick) if output.exists() else {}
+    wanted = [
+        job for job in jobs(given.only, given.quick) if not (given.resume and job in runs and not runs[job].failed)
+    ]
+    for job in wanted:
         print(f"== {job.command(given.quick)}", flush=True)
         runs[job] = run([sys.executable, "-m", f"tests.benchmarks.{job.name}", *job.arguments(given.quick)], given)
-        print(f"-- {runs[job].status}, {runs[job].took_s:.0f} s", flush=True)
+        print(f"-- {runs[job].status}; {runs[job].told}", flush=True)
         told = report(head, runs, given.quick)
         write_whole("--output", output, lambda path, told=told: path.write_text(told, encoding="utf-8"))
-    failed = [job.command(given.quick) for job in runs if runs[job].failed]
+    failed = [job.command(given.quick) for job in wanted if runs[job].failed]
     if failed:
         sys.exit("failed:\n" + "\n".join(failed))
 
@@ -79,7 +94,10 @@ def main() -> None:
 def run(command: list[str], given: argparse.Namespace) -> Run:
     """A command's output, printed as it grows, and how it ended."""
     lines, late = [], threading.Event()
-    began = time.perf_counter()
+    began, beside = time.perf_counter(), os.getloadavg()[0]
+    told = (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, beside {beside:.1f} processes that wanted a core"
+    )
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
     )
@@ -102,7 +120,8 @@ def run(command: list[str], given: argparse.Namespace) -> Run:
     finally:
         limit.cancel()
     over = f"FAILED: stopped after {given.limit_minutes:g} minutes" if late.is_set() else None
-    return Run("".join(lines), over or _ended(process.returncode), time.perf_counter() - began)
+    took_s = time.perf_counter() - began
+    return Run("".join(lines).strip("\n"), over or _ended(process.returncode), f"{told}, {took_s:.0f} s")
 
 
 def _ended(code: int) -> str:
@@ -113,18 +132,26 @@ def _ended(code: int) -> str:
 
 def report(head: str, runs: dict[Job, Run], quick: bool) -> str:
     """The file."""
-    rows = [f"| `{job.command(quick)}` | {done.status} | {done.took_s:.0f} s |" for job, done in runs.items()]
-    parts = [head, "\n".join(["| benchmark | status | took |", "| --- | --- | --- |", *rows]) + "\n"]
-    for job, done in runs.items():
-        if done.status != _NOT_RUN:
-            ended = f"\n({done.status})" if done.status != "done" else ""
-            text = done.text.strip("\n")
-            parts.append(f"## {job.name}\n\n    {job.command(quick)}\n\n```\n{text}{ended}\n```\n")
-    return "\n".join(parts)
+    rows, sections = [], []
+    for job in jobs(NAMES, quick):
+        done, command = runs.get(job), job.command(quick)
+        rows.append(f"| `{command}` | {done.status if done else _NOT_RUN} |")
+        if done:
+            sections.append(f"## {job.name}\n\n    {command}\n\n{done.status}; {done.told}\n\n```\n{done.text}\n```\n")
+    return "\n".join([head, "\n".join(["| benchmark | status |", "| --- | --- |", *rows]) + "\n", *sections])
+
+
+def recorded(text: str, head: str, quick: bool) -> dict[Job, Run]:
+    """What a file made by :func:`report` says of benchmarks still planned; nothing, if it begins otherwise."""
+    if not text.startswith(head):
+        return {}
+    found = {match["command"]: match for match in _SECTION.finditer(text)}
+    planned = {job: found.get(job.command(quick)) for job in jobs(NAMES, quick)}
+    return {job: Run(one["text"], one["status"], one["told"]) for job, one in planned.items() if one}
 
 
 def heading(quick: bool) -> str:
-    """What the figures depend on, asked before they are made."""
+    """What all figures depend on."""
     found = versions() | {package: _version(package) for package in _BESIDE}
     listed = ", ".join(f"{package} {version}" for package, version in found.items())
     told = (
@@ -133,12 +160,9 @@ def heading(quick: bool) -> str:
     return (
         "# Benchmarks\n\n"
         f"Written by {told}; do not edit. Times differ between machines, ratios less.\n\n"
-        f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
         f"- machine: {processor()}, {len(os.sched_getaffinity(0))} cores, {memory_gib():.0f} GiB, "
         f"{platform.system()} {platform.machine()}\n"
-        f"- other work: {os.getloadavg()[0]:.1f} processes wanted a core in the minute before\n"
         f"- versions: {listed}\n"
-        f"- commit: {commit()}\n"
     )
 
 
