@@ -186,6 +186,8 @@ class Bound:
     certificate : Certificate or None
     guides : tuple of Guide
         Multipliers of the warmer stages of the ascent, the hottest first: lower bounds from smoother prices.
+    reached : Guide or None
+        Where the ascent ended, for it to go on from.
     termination : Termination
     elapsed_s : float
     history : tuple of Progress
@@ -199,6 +201,7 @@ class Bound:
     verified: bool = False
     certificate: Certificate | None = None
     guides: tuple[Guide, ...] = ()
+    reached: Guide | None = None
     termination: Termination = Termination.FINISHED
     elapsed_s: float = 0.0
     history: tuple[Progress, ...] = ()

@@ -10,7 +10,7 @@ from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.objective import Objective, accepts, latency
 from kvopt.placement import Placement
-from kvopt.result import Bound, OnProgress, Result, Termination
+from kvopt.result import Bound, OnProgress, Progress, Result, Termination
 
 ENGINES = ("anneal", "exact")
 GUIDED = "guided"
@@ -20,6 +20,8 @@ _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
 _ANNEALING_SHARE = 0.4
 """Share of what is left that annealing takes where parts of its answer are then made optimal."""
+_WORTH_GOING_ON = 0.1
+"""Share of a time limit for which the dual is gone on with; it takes some to be where it was."""
 
 
 def methods() -> list[str]:
@@ -154,7 +156,8 @@ def bound(
         In place of the instance's; see :mod:`kvopt.objective`.
     on_progress : callable, optional
     **options
-        Of :func:`kvopt.bounds.dual_bound`: ``target_s`` and ``gap`` to stop by, ``checkpoint`` to go on from.
+        Of :func:`kvopt.bounds.dual_bound`: ``target_s`` and ``gap`` to stop by, ``checkpoint`` to go on from, or
+        ``start``, an earlier bound.
 
     Raises
     ------
@@ -218,7 +221,24 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     if refines and result.placement is not None and not enough and result.termination is not Termination.INTERRUPTED:
         left = None if time_limit is None else time_limit - (time.perf_counter() - began)
         result = _refined(instance, result, left, seed, proved, on_progress)
+    if not instance.custom and known is not given and known.termination is Termination.TIME_LIMIT and not enough:
+        proved = _better(proved, _proved_further(instance, known, result, time_limit, began, on_progress))
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
+
+
+def _proved_further(instance, known, result, time_limit, began, on_progress) -> Bound | None:
+    """The bound that had to make way for annealing, gone on with in what that has left of the time."""
+    left = time_limit - (time.perf_counter() - began)
+    done = result.termination in (Termination.FINISHED, Termination.OPTIMAL)
+    if not done or result.objective is None or left < _WORTH_GOING_ON * time_limit:
+        return None
+
+    def tell(event: Progress) -> None:
+        on_progress(replace(event, elapsed_s=event.elapsed_s + time_limit - left))
+
+    return bound(
+        instance, start=known, target_s=result.objective, time_limit=left, on_progress=tell if on_progress else None
+    )
 
 
 def _refines(instance: Instance, wanted: bool | None) -> bool:

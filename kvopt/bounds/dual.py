@@ -8,6 +8,7 @@ Large instances are asked by samples (:mod:`kvopt.bounds.sample`), the larger th
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,7 @@ def dual_bound(
     instance: Instance,
     *,
     time_limit_s: float | None = None,
-    start: Certificate | None = None,
+    start: Certificate | Bound | None = None,
     target_s: float | None = None,
     gap: float | None = None,
     tolerance: float = 2e-5,
@@ -72,8 +73,9 @@ def dual_bound(
     instance : Instance
     time_limit_s : float, optional
         The best multipliers so far are kept when it is over, or at Ctrl-C. Verification is within it.
-    start : Certificate, optional
-        Multipliers to start from; else the slot-wise prices of the aggregate bound.
+    start : Certificate or Bound, optional
+        Multipliers to start from; else the slot-wise prices of the aggregate bound. A bound of this instance is
+        gone on with where its ascent was stopped, and what comes of it is no lower.
     target_s : float, optional
         An achieved value of the objective; progress events report the gap to it.
     gap : float, optional
@@ -105,8 +107,11 @@ def dual_bound(
     """
     began = time.perf_counter()
     goal = _goal(target_s, gap)
+    earlier = start if isinstance(start, Bound) else None
+    if earlier is not None:
+        start = earlier.certificate
     file = None if checkpoint is None else Checkpoint(Path(checkpoint), instance)
-    reached = None if file is None else file.read()
+    reached = (None if file is None else file.read()) or _reached(earlier)
     whole = lower(instance)
     low = merged(whole)
     slotwise_s, slotwise = slotwise_prices(low)
@@ -119,9 +124,18 @@ def dual_bound(
     clock = Clock(whole, began, np.inf if time_limit_s is None else time_limit_s, asked=low)
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = _Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
+    climb.guides += () if earlier is None else earlier.guides
     termination = climb.climb(reached or Reached(start or first, start or first, 0), first, tolerance)
     found = _finished(instance, climb.best, termination, began, tuple(climb.history), late_price)
-    return replace(found, guides=tuple(climb.guides))
+    return replace(found, guides=tuple(climb.guides), reached=climb.now)
+
+
+def _reached(earlier: Bound | None) -> Reached | None:
+    """Where the ascent of a bound was, and at which stage."""
+    if earlier is None or earlier.reached is None:
+        return None
+    stage = round(math.log(earlier.reached.tau / _FIRST_TAU, TAU_FACTOR))
+    return Reached(earlier.certificate, earlier.reached.certificate, stage)
 
 
 def _goal(target: float | None, gap: float | None) -> float:
@@ -169,6 +183,8 @@ class _Climb:
     history: list[Progress] = field(default_factory=list)
     fullest: int = np.iinfo(int).max
     """No sample is thinner any more."""
+    now: Guide | None = None
+    """Where the last stage ended."""
 
     def climb(self, reached: Reached, first: Certificate, tolerance: float) -> Termination:
         """From where it was to the coldest temperature, or until something stops it."""
@@ -211,10 +227,10 @@ class _Climb:
 
     def _judge(self, stage: int, tau: float, reached: Reached) -> float:
         """Evaluate where a stage ended."""
-        now = self.ascent.multipliers(reached.now)
+        self.now = Guide(tau, self.ascent.multipliers(reached.now))
         if stage < _GUIDE_STAGES or not self.guides:
-            self.guides.append(Guide(tau, now))
-        value, multipliers = self.ascent.hardest(now)
+            self.guides = [guide for guide in self.guides if guide.tau > tau] + [self.now]
+        value, multipliers = self.ascent.hardest(self.now.certificate)
         self._offer(_Found(multipliers, value))
         self._report(tau)
         return value

@@ -28,8 +28,14 @@ def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
 
     def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
         table = _lane_tables(trellis.states, prices.slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
-        return _block_minima(
-            trellis.states, (0.0,) * low.n_states, blocks, lane, low.n_lanes, table, prices.write, blocks.room
+        room = (0.0,) * low.n_states
+        return np.concatenate(
+            trellis.for_each_part(
+                blocks,
+                lambda part: _block_minima(
+                    trellis.states, room, part, lane, low.n_lanes, table, prices.write, part.room
+                ),
+            )
         )
 
     minima = np.empty(low.n_blocks)

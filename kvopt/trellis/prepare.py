@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +19,9 @@ from kvopt.trellis.ranges import full_reach, most_entries, n_levels, reach_of_la
 T = TypeVar("T")
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
+_PART_RUNS, _PART_STEPS, _MOST_PARTS = 10_000, 0.5, 4
+"""A part of a single lane has at least so many runs, and so many lane steps a run at most: it keeps flows of its own,
+by lane step, which are added up. Measured with two threads: 1.7 times as fast at 100 runs a step, 1.3 times at 4."""
 _DENSE = 16
 """Runs a lane step from which on nearly all of the table is used, and not worth the look at which entries are."""
 
@@ -79,7 +83,7 @@ class Trellis:
     ----------
     lowered : Lowered
     threads : int
-        Lanes are worked on in parallel; results do not depend on the number.
+        Lanes are worked on in parallel, or parts of a single lane; results do not depend on the number.
     """
 
     lowered: Lowered
@@ -169,10 +173,30 @@ class Trellis:
     def for_each_lane(self, work: Callable[[int, LaneBlocks], T]) -> Iterator[T]:
         """``work(lane, blocks)`` for every lane, in parallel; results in order of lanes, forgotten once taken."""
         jobs = list(enumerate(self.lanes))
-        small = len(self.lowered.run_start) + self.lowered.n_slots < _WORTH_A_THREAD
-        if self.threads == 1 or len(jobs) == 1 or small:
+        if self.threads == 1 or len(jobs) == 1 or self._small:
             return (work(lane, blocks) for lane, blocks in jobs)
         return self._pool.map(lambda job: work(*job), jobs)
+
+    def for_each_part(self, blocks: LaneBlocks, work: Callable[[LaneBlocks], T]) -> list[T]:
+        """``work(part)`` for every part of a lane's blocks: all of them, or where it is the only lane, shares for
+        threads. What the parts are does not depend on their number."""
+        parts = (blocks,) if self.lowered.n_lanes > 1 or self._small else self._parts
+        if self.threads == 1 or len(parts) == 1:
+            return [work(part) for part in parts]
+        return list(self._pool.map(work, parts))
+
+    @cached_property
+    def _parts(self) -> tuple[LaneBlocks, ...]:
+        """Shares of the only lane, with about as many runs each."""
+        (blocks,) = self.lanes
+        n_runs, n_blocks = len(blocks.run_start), len(blocks.size_bytes)
+        count = int(np.clip(n_runs // max(_PART_RUNS, self.lowered.n_steps / _PART_STEPS), 1, _MOST_PARTS))
+        ends = np.searchsorted(blocks.run_ptr, np.arange(1, count) * n_runs // count)
+        return tuple(_part(blocks, *cut) for cut in pairwise([0, *ends.tolist(), n_blocks]))
+
+    @property
+    def _small(self) -> bool:
+        return len(self.lowered.run_start) + self.lowered.n_slots < _WORTH_A_THREAD
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -210,6 +234,13 @@ def _lane_blocks(low: Lowered, lane: int) -> LaneBlocks:
         room=room,
         reach=_shown(reach),
     )
+
+
+def _part(blocks: LaneBlocks, begin: int, end: int) -> LaneBlocks:
+    """Some of a lane's blocks, with the runs of all."""
+    of_blocks = ("block", "size_bytes", "first_step", "last_step", "prefilled", "initial")
+    some = {name: getattr(blocks, name)[begin:end] for name in of_blocks}
+    return blocks._replace(**some, run_ptr=blocks.run_ptr[begin : end + 1])
 
 
 def _shown(array: np.ndarray) -> np.ndarray:

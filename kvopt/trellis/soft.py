@@ -55,7 +55,11 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
 
     def work(lane: int, blocks: LaneBlocks):
         table = lane_tables(states, slots, chains, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps), blocks.reach)
-        flows = _forward_backward(states, blocks, lane, low.n_lanes, table, write, blocks.room)
+        flows = _added(
+            trellis.for_each_part(
+                blocks, lambda part: _forward_backward(states, part, lane, low.n_lanes, table, write, part.room)
+            )
+        )
         lead = spread(states, slots, chains, lane, low.n_lanes, blocks.reach, table, flows, slot_bytes, chain_bytes)
         write_bytes[lane :: low.n_lanes] = flows[4]
         return flows[0], lead
@@ -68,6 +72,15 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
     for lane, lead in enumerate(leads):  # Afterwards and in order, so that sums do not depend on the threads.
         slot_bytes[0, :lane] += lead
     return SoftMinimum(value, slot_bytes, write_bytes)
+
+
+def _added(parts: list) -> tuple:
+    """What :func:`_forward_backward` returns of all blocks, from what it does of parts of them."""
+    value, *flows = parts[0]
+    for part in parts[1:]:
+        for flow, more in zip(flows, part[1:], strict=True):
+            flow += more
+    return np.concatenate([part[0] for part in parts]) if len(parts) > 1 else value, *flows
 
 
 @njit(cache=True, nogil=True)

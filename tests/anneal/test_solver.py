@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -117,6 +119,18 @@ def test_a_time_limit_leaves_a_feasible_answer(drifted):
     assert result.termination is Termination.TIME_LIMIT
     assert result.solution_status is SolutionStatus.FEASIBLE
     assert not result.placement.violations(drifted)
+
+
+def test_what_annealing_leaves_of_the_time_goes_to_a_bound_that_was_cut(drifted, monkeypatch):
+    monkeypatch.setattr(sys.modules["kvopt.solve"], "_BOUND_SHARE", 1e-6)  # kvopt.solve is the function
+    events = []
+    found = kvopt.solve(drifted, "anneal", time_limit=20.0, refine=False, on_progress=events.append)
+    cut = kvopt.bound(drifted, time_limit=20e-6)
+    assert cut.termination is Termination.TIME_LIMIT
+    assert found.bound.value > cut.value
+    assert found.bound.value == pytest.approx(kvopt.bound(drifted).value, rel=1e-3)
+    assert found.gap >= 0
+    assert [event.elapsed_s for event in events] == sorted(event.elapsed_s for event in events)
 
 
 def test_progress_never_rises(drifted):

@@ -218,3 +218,18 @@ def test_a_slot_never_loses_all_its_prices(drifted):
     assert gone.any()
     assert (nu[:, gone] == was[:, gone]).all()
     assert nu[:, ~gone] / nu[:, ~gone].sum(axis=0) == pytest.approx(old[:, ~gone] / old[:, ~gone].sum(axis=0))
+
+
+def test_goes_on_from_an_earlier_bound(drifted):
+    events = []
+    first = dual_bound(drifted, tolerance=1e-2)
+    again = dual_bound(drifted, start=first, on_progress=events.append)
+    whole = dual_bound(drifted)
+    assert first.reached.tau <= first.guides[-1].tau
+    # Neither below what it starts from nor from the start anew: fewer temperatures are left, and all guides are there.
+    assert again.value >= first.value
+    assert again.value == pytest.approx(whole.value, rel=1e-4)
+    assert len(events) < len(whole.history)
+    taus = [guide.tau for guide in again.guides]
+    assert taus == sorted(taus, reverse=True)
+    assert taus == [guide.tau for guide in whole.guides][: len(taus)]

@@ -68,8 +68,11 @@ def test_long_lives_at_extreme_temperatures(long_instance, n_states):
 
 @pytest.mark.parametrize("n_states", [2, 3])
 def test_threads_do_not_change_a_bit(long_instance, n_states, monkeypatch):
-    monkeypatch.setattr("kvopt.trellis.prepare._WORTH_A_THREAD", 0)
     low = with_states(lower(long_instance), n_states, np.random.default_rng(0))
+    alone = soft_minimum(Trellis(low), random_prices(Trellis(low), np.random.default_rng(1)), 1e-13)
+    monkeypatch.setattr("kvopt.trellis.prepare._WORTH_A_THREAD", 0)
+    monkeypatch.setattr("kvopt.trellis.prepare._PART_RUNS", 1)
+    monkeypatch.setattr("kvopt.trellis.prepare._PART_STEPS", np.inf)
     found = []
     for threads in (1, 2, 3):
         trellis = Trellis(low, threads=threads)
@@ -79,3 +82,7 @@ def test_threads_do_not_change_a_bit(long_instance, n_states, monkeypatch):
     for other in found[1:]:
         for one, array in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(one, array)
+    # Parts of a single lane, of which no block belongs to two.
+    np.testing.assert_array_equal(found[0][0], alone.value)
+    np.testing.assert_allclose(found[0][1], alone.slot_bytes, rtol=1e-12, atol=1e-9 * low.size_bytes.max())
+    np.testing.assert_allclose(found[0][2], alone.write_bytes, rtol=1e-12, atol=1e-9 * low.size_bytes.max())
