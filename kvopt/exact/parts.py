@@ -2,7 +2,8 @@
 
 A part is a stretch of slots, or some blocks for all their life. Its residency decisions are free, those of the others
 columns with a known value, and what is left is a program small enough to be solved in a fraction of a second. When no
-part of a size can be improved they grow, until the part is the whole.
+part of a size can be improved they grow, until the part is the whole. With a time limit, HiGHS also works on the whole
+all the while, in a thread of its own.
 
 References
 ----------
@@ -20,6 +21,7 @@ import numpy as np
 
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
+from kvopt.exact.beside import Whole
 from kvopt.exact.layout import Layout
 from kvopt.exact.program import Program
 from kvopt.exact.solver import Backend, check, choose_backend
@@ -34,8 +36,8 @@ MOST_COLUMNS = 60_000
 _FIRST, _LARGEST = 1_000, 4_000
 """Free residency decisions of the first parts, and of the largest where no time limit ends the growth."""
 _GROWTH = 2
-_WHOLE_FIRST = 0.3
-"""Share of a time limit in which the whole is tried before its parts."""
+_POLL_S = 0.05
+"""How long Ctrl-C may wait while only the whole is being solved."""
 _NODES = 300
 """Of HiGHS's tree for each part, where a part is not yet the whole."""
 _PROVED = 1e-9
@@ -45,7 +47,21 @@ _PROVED = 1e-9
 class _Watch:
     """What HiGHS asks while a part is solved."""
 
-    stop: bool = False
+    interrupted: bool = False
+    enough: bool = False
+    """Whether the whole has been solved meanwhile."""
+
+    @property
+    def stop(self) -> bool:
+        return self.interrupted or self.enough
+
+    @stop.setter
+    def stop(self, stop: bool) -> None:
+        self.interrupted = stop
+
+    def end(self) -> None:
+        """The whole has been solved."""
+        self.enough = True
 
     def incumbent(self, values: np.ndarray, nodes: int) -> None:
         """Only the best of a part counts."""
@@ -101,44 +117,44 @@ def refine(
     deadline = np.inf if time_limit_s is None else began + time_limit_s
     best = _completed(instance, layout, program, start)
     solved = improved = 0
-    size, whole = _FIRST, layout.n_residency
+    size, whole, beside = _FIRST, layout.n_residency, None
     largest = whole if time_limit_s is not None else min(whole, _LARGEST)
-    termination = None
-    everything = np.ones(layout.slot_column, bool)
+    termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
+    if termination is None and time_limit_s is not None:
+        beside = Whole(program, best, deadline - time.perf_counter(), seed, watch.end)
     try:
-        if time_limit_s is not None and deadline > time.perf_counter():
-            # Many a small program is solved at once as a whole.
-            left = _WHOLE_FIRST * (deadline - time.perf_counter())
-            values, optimal = _solved(program, everything, best, watch, left, seed, None)
-            solved += 1
-            if values is not None:
-                objective = tracker.objective
-                tracker.consider(layout.placement(values), "whole")
-                improved += tracker.objective < objective
-                best = _completed(instance, layout, program, tracker.best)
-            termination = Termination.FINISHED if optimal else None
         while termination is None:
             before = improved
             for free in _parts(layout, low.n_slots, size, rng):
-                left = deadline - time.perf_counter()
-                termination = _ended(tracker, watch, bound, left)
-                if termination is not None:
+                termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
+                if termination is not None or (beside is not None and size >= whole):
                     break
-                # The whole may take all the time there is.
-                nodes = None if size >= whole and time_limit_s is not None else _NODES
-                values, _ = _solved(program, free, best, watch, left, seed, nodes)
+                values = _solved(program, free, best, watch, deadline - time.perf_counter(), seed, _NODES)
                 solved += 1
                 objective = tracker.objective
                 if values is not None:
                     tracker.consider(layout.placement(values), f"part {solved}, {int(free[:whole].sum())} decisions")
+                values = None if beside is None else beside.found()
+                if values is not None:
+                    tracker.consider(layout.placement(values), "whole")
                 if tracker.objective < objective:
                     best = _completed(instance, layout, program, tracker.best)
                     improved += 1
-            if termination is None and improved == before:
+            if termination is None and size >= whole and beside is not None:
+                termination = _waited(beside, tracker, watch, bound, deadline)
+            elif termination is None and improved == before:
                 termination = Termination.FINISHED if size >= largest else None
                 size *= _GROWTH
     except KeyboardInterrupt:  # Between two parts; while HiGHS runs it is told to stop.
         termination = Termination.INTERRUPTED
+    finally:
+        if beside is not None:
+            beside.end()
+    values = None if beside is None else beside.found()
+    if values is not None:
+        objective = tracker.objective
+        tracker.consider(layout.placement(values), "whole")
+        improved += tracker.objective < objective
     if tracker.error is not None:
         raise tracker.error
     return Result.judge(
@@ -153,10 +169,21 @@ def refine(
     )
 
 
+def _waited(beside: Whole, tracker: Tracker, watch: _Watch, bound: float | None, deadline: float) -> Termination:
+    """Why to stop, once the whole has ended, which is all that is left to be solved."""
+    while not beside.wait(_POLL_S):
+        termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
+        if termination is not None:
+            return termination
+    return Termination.FINISHED if beside.optimal else Termination.TIME_LIMIT
+
+
 def _ended(tracker: Tracker, watch: _Watch, bound: float | None, left_s: float) -> Termination | None:
     """Why to stop, if so."""
-    if watch.stop or tracker.stop:
+    if watch.interrupted or tracker.stop:
         return Termination.INTERRUPTED
+    if watch.enough:
+        return Termination.FINISHED
     if bound is not None and tracker.objective <= bound * (1 + _PROVED):
         return Termination.FINISHED
     return Termination.TIME_LIMIT if left_s <= 0 else None
@@ -211,16 +238,16 @@ def _free(layout: Layout, pairs: np.ndarray) -> np.ndarray:
 
 def _solved(
     program: Program, free: np.ndarray, best: np.ndarray, watch: _Watch, time_limit_s: float, seed: int, nodes
-) -> tuple[np.ndarray | None, bool]:
-    """All columns with a part's at their best, as far as HiGHS came, and whether it came to the end."""
+) -> np.ndarray | None:
+    """All columns with a part's at their best, as far as HiGHS came."""
     keep = np.concatenate([free, np.ones(len(best) - len(free), bool)])
     part, limit = restricted(program, keep, best), None if time_limit_s == np.inf else time_limit_s
     outcome = highs.minimise(part, watch, time_limit_s=limit, seed=seed, start=best[keep], node_limit=nodes)
     if outcome.values is None:
-        return None, False
+        return None
     values = best.copy()
     values[keep] = outcome.values
-    return values, outcome.termination is Termination.OPTIMAL
+    return values
 
 
 def restricted(program: Program, keep: np.ndarray, values: np.ndarray) -> Program:

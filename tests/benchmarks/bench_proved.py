@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, help="Instances that must count.")
     parser.add_argument("--first", type=int, default=0, help="Number of the first instance.")
-    parser.add_argument("--time-limit", type=float, default=5.0, help="The annealer's, in seconds.")
+    parser.add_argument("--time-limit", type=float, default=20.0, help="The annealer's, in seconds.")
     parser.add_argument("--proof-limit", type=float, default=60.0, help="HiGHS's, in seconds.")
     given = parser.parse_args()
     began = time.perf_counter()

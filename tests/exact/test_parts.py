@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,48 @@ def test_it_improves_and_is_never_below_the_bound(rules):
     assert result.objective == evaluate(instance, result.placement).objective
     assert result.termination is Termination.FINISHED
     assert result.details["improved"] >= 1
+
+
+def test_with_a_time_limit_the_whole_is_solved_beside_its_parts(monkeypatch):
+    """Parts of nothing improve nothing: what is found is the whole's."""
+    monkeypatch.setattr(parts, "_parts", lambda layout, n_slots, size, rng: iter(()))
+    for seed in range(12):
+        instance = general.instance(seed)
+        start = general.random_feasible(instance, np.random.default_rng(seed))
+        result = refine(instance, start, time_limit_s=60.0)
+        assert result.objective == pytest.approx(brute_force(instance)[0], rel=1e-9, abs=1e-12), f"seed {seed}"
+        assert result.termination is Termination.FINISHED
+        assert result.details["parts"] == 0
+
+
+def test_a_solved_whole_ends_the_parts(monkeypatch):
+    solve_part, begun = parts._solved, []
+
+    def slow(program, free, best, watch, *args):
+        begun.append(None)
+        while not watch.enough:
+            time.sleep(0.01)
+        return solve_part(program, free, best, watch, *args)
+
+    instance = general.instance(3)
+    monkeypatch.setattr(parts, "_solved", slow)
+    monkeypatch.setattr(parts, "_FIRST", 1)
+    result = refine(instance, general.random_feasible(instance, np.random.default_rng(3)), time_limit_s=60.0)
+    assert result.termination is Termination.FINISHED
+    assert result.objective == pytest.approx(brute_force(instance)[0], rel=1e-9, abs=1e-12)
+    assert len(begun) <= 1
+
+
+def test_what_goes_wrong_beside_is_told(monkeypatch):
+    def broken(*args, **kwargs):
+        raise OSError("out of luck")
+
+    instance = general.instance(3)
+    start = general.random_feasible(instance, np.random.default_rng(3))
+    monkeypatch.setattr(parts, "_solved", lambda *args: None)
+    monkeypatch.setattr("kvopt.exact.highs.minimise", broken)
+    with pytest.raises(OSError, match="out of luck"):
+        refine(instance, start, time_limit_s=5.0)
 
 
 def test_what_meets_the_bound_is_left_alone():
