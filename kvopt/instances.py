@@ -161,7 +161,7 @@ def _published(floor: float, accesses: int, seed: int) -> Instance:
     tokens = _PUBLISHED_HBM_TOKENS * (rule.prompt_tokens + steps) / (_PUBLISHED_PROMPT + _PUBLISHED_STEPS)
     return Instance(
         trace,
-        Platform.preset("fang2025").with_capacity(round(tokens) * lanes * size),
+        Platform.preset("fang2025-overlapped").with_capacity(round(tokens) * lanes * size),
         Rules("inclusive", "read-through", "balanced"),
         weight_bytes_per_slot=_PUBLISHED_WEIGHT_BYTES * slot_share,
     )

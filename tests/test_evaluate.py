@@ -88,7 +88,7 @@ def by_hand(copies: str, moves: str) -> Instance:
         size_bytes=[4 * 10**9, 8 * 10**9, 10**9],
         write_step=[-1, -1, 1],
     )
-    return Instance(trace, Platform.preset("fang2025"), Rules(copies, moves), weight_bytes_per_slot=1e9)
+    return Instance(trace, Platform.preset("fang2025-overlapped"), Rules(copies, moves), weight_bytes_per_slot=1e9)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvopt import platforms
 from kvopt.errors import PlatformError
@@ -61,7 +63,12 @@ def test_with_capacity_changes_that_tier_alone():
         ("gh200", (96e9, 480e9), {"hbm": 4e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
         ("gh200-144", (144e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "lpddr": 384e9}),
         ("gb200", (186e9, 240e9), {"hbm": 8e12, "link_in": 225e9, "link_out": 225e9, "lpddr": 192e9}),
-        ("fang2025", (24e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "dram": 500e9}),
+        ("fang2025-overlapped", (24e9, 480e9), {"hbm": 4.9e12, "link_in": 450e9, "link_out": 450e9, "dram": 500e9}),
+        (
+            "fang2025",
+            (24e9, 480e9),
+            {"hbm": 4.9e12, "ext_link_out": 450e9, "ext_dram": 450e9, "ext_link_in": 450e9},
+        ),
         ("u280", (8e9, 32e9), {"hbm": 460e9, "ddr": 38.4e9}),
         ("mi300a", (128e9, 128e9), {"hbm": 5.3e12, "link_in": 128e9, "link_out": 128e9, "neighbour": 5.3e12}),
     ],
@@ -75,7 +82,7 @@ def test_presets_have_the_published_numbers(name, capacities, rates):
 
 
 THREE_TIERS = ("gh200-cxl", "h100-pcie-nvme")
-NO_LINK = ("nvme", "u280")
+NO_LINK = ("fang2025", "nvme", "u280")
 
 
 @pytest.mark.parametrize("name", [name for name in platforms.names() if name not in THREE_TIERS + NO_LINK])
@@ -105,6 +112,20 @@ def test_an_expander_is_read_over_its_own_link_and_the_shared_one():
     assert loaded(platform, "read", 1) == {"link_in": 1, "lpddr": 1}
     assert loaded(platform, "read", 2) == loaded(platform, "move_out", 2) == {"link_in": 1, "cxl_in": 1, "cxl": 1}
     assert loaded(platform, "write", 2) == {"link_out": 1, "cxl_out": 1, "cxl": 1}
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.floats(0, 1e9)] * 4))
+def test_the_published_simulator_reads_first_and_then_writes_and_moves(sizes):
+    """Its formula, beside the channels that stand for it; without moves down, which are free where copies stay."""
+    read_hbm, read, write, move = sizes
+    platform = Platform.preset("fang2025")
+    roles = {role: platform.loads(role) for role in ("read", "write", "move_out")}
+    load = read_hbm * roles["read"][0] + read * roles["read"][1] + write * roles["write"][1]
+    load += move * (roles["move_out"][1] + roles["write"][0])
+    t_hbm = (read_hbm + move) / 4.9e12
+    t_ext = read / min(450e9, 500e9) + max(write / 450e9, (write + move) / 500e9, move / 450e9)
+    assert (load / platform.bandwidth_bytes_per_s).max() == pytest.approx(max(t_hbm, t_ext), rel=1e-12)
 
 
 def test_a_disk_is_staged_in_host_memory_and_shares_its_link():

@@ -86,6 +86,7 @@ def test_the_platforms_on_offer():
     assert platforms.names() == [
         "cxl-expander",
         "fang2025",
+        "fang2025-overlapped",
         "gb200",
         "gh200",
         "gh200-144",

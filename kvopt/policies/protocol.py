@@ -119,6 +119,11 @@ class View:
         return np.flatnonzero(self.resident)
 
     @property
+    def own(self) -> np.ndarray:
+        """int64[...]: the blocks of this slot's lane, whether they exist or not, ascending."""
+        return self._in_lane[self.lane]
+
+    @property
     def waiting(self) -> np.ndarray:
         """int64[...]: the blocks of this slot's lane that are in a lower tier and go on to live, ascending."""
         block = self._in_lane[self.lane]

@@ -13,9 +13,10 @@ from kvopt.instance import Instance
 from kvopt.policies.look_ahead import LookAhead
 from kvopt.policies.static import StaticHottest
 from kvopt.sources.synthetic import drifting
+from kvopt.trace import Trace
 from tests.instances import brute_force, instances, slow_latency
 
-NAMES = ["belady", "look-ahead", "lru", "static-hottest", "static-oldest"]
+NAMES = ["belady", "look-ahead", "lru", "page", "reactive-flush", "static-hottest", "static-oldest"]
 
 
 def splittable(instance) -> bool:
@@ -45,7 +46,24 @@ def test_names_are_those_registered():
         policy = policies.get(name)
         assert isinstance(policy, policies.Policy)
         assert policy.name == name
-    assert [policies.get(n).clairvoyant for n in NAMES] == [True, True, False, True, False]
+    assert [policies.get(n).clairvoyant for n in NAMES] == [True, True, False, True, False, True, False]
+
+
+def test_a_page_that_one_lane_lacks_comes_in_for_all_if_told():
+    """Two lanes of 8 tokens, of which lane 0 alone reads token 5, in step 1: its page of 4 is asked for in slot 0."""
+    of_blocks = {"lane": np.repeat([0, 1], 8), "size_bytes": [64] * 16, "write_step": [-1] * 16}
+    read = Trace.from_accesses([5], [1], n_steps=2, n_lanes=2, **of_blocks)
+    instance = Instance(read, Platform.preset("gh200"), Rules("inclusive", "read-through")).with_hbm_bytes(8 * 64.0)
+    for all_lanes, pages in ((False, {4, 5, 6, 7}), (True, {4, 5, 6, 7, 12, 13, 14, 15})):
+        placement = policies.simulate(instance, policies.get("page", page_tokens=4, all_lanes=all_lanes))
+        held = set(np.flatnonzero(placement.to_dense(instance.n_slots)[:, 1]))
+        assert held >= pages
+        assert len(held) == 8
+
+
+def test_a_page_has_a_token_at_least():
+    with pytest.raises(MethodError, match="page_tokens: must be at least 1, got 0"):
+        policies.get("page", page_tokens=0)
 
 
 def test_unknown_names_and_parameters_are_refused():

@@ -94,6 +94,59 @@ def test_lru_is_the_textbook_lru(instance):
     assert hits_by_slot(instance, "lru") == hits
 
 
+def filled_at_first(instance: Instance, arriving: list) -> list[int]:
+    """Blocks that the fast tier holds in slot 0: in the order of their age, as long as there is room."""
+    capacity = int(instance.capacity_bytes[0] // 64)
+    order = sorted(arriving[0])
+    return order[:capacity]
+
+
+@settings(max_examples=200, deadline=None)
+@given(unit_instances())
+def test_a_flush_is_what_a_loop_over_the_misses_does(instance):
+    capacity = int(instance.capacity_bytes[0] // 64)
+    read, going, arriving = slots_of(instance.trace)
+    held = set(filled_at_first(instance, arriving))
+    hits = []
+    for n in range(instance.trace.n_steps):
+        hits.append(len(read[n] & held))
+        missed = sorted(read[n] - held - going[n])
+        held -= going[n]
+        for b in missed:
+            if len(held) == capacity:
+                held = set()
+            held.add(b)
+    assert hits_by_slot(instance, "reactive-flush") == hits
+
+
+@settings(max_examples=200, deadline=None)
+@given(unit_instances(), st.integers(1, 4))
+def test_pages_come_in_whole_a_step_before_they_are_read(instance, page_tokens):
+    capacity = int(instance.capacity_bytes[0] // 64)
+    read, going, arriving = slots_of(instance.trace)
+    held, seen = set(filled_at_first(instance, arriving)), {b: instance.trace.write_step[b] for b in arriving[0]}
+    seen = {b: -1 if step < 0 else 0 for b, step in seen.items()}
+    there, hits = set(arriving[0]), []
+    for n in range(instance.trace.n_steps):
+        hits.append(len(read[n] & held))
+        seen |= dict.fromkeys(read[n], n)
+        held, there = held - going[n], there - going[n]
+        needed = (read[n + 1] if n + 1 < instance.trace.n_steps else set()) & there
+        lacking = {b // page_tokens for b in needed - held}
+        if lacking:
+            pages = {b // page_tokens for b in needed}
+            last = {}
+            for b in there:
+                last[b // page_tokens] = max(seen[b], last.get(b // page_tokens, -9))
+            entering = {b for b in there - held if b // page_tokens in lacking}
+            order = sorted(held | entering, key=lambda b: (b // page_tokens not in pages, -last[b // page_tokens], b))
+            held = set(order[:capacity])
+        there |= set(arriving[n + 1])
+        seen |= dict.fromkeys(arriving[n + 1], n + 1)
+    placement = policies.simulate(instance, policies.get("page", page_tokens=page_tokens))
+    assert (evaluate(instance, placement).read_bytes[0] // 64).tolist() == hits
+
+
 @settings(max_examples=200, deadline=None)
 @given(unit_instances())
 def test_belady_hits_at_least_as_often_as_lru(instance):
