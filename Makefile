@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The kernels are compiled once into numba's on-disk cache; their sources say when that has to be done again.
 KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernels/*.py)
 
-.PHONY: demo test bench bench-quick lint format notebooks clean
+.PHONY: demo test bench bench-quick lint format notebooks study clean
 
 demo: $(VENV)/.warm
 	$(BIN)/kvopt compare
@@ -20,6 +20,10 @@ bench: $(VENV)/.bench $(VENV)/.warm
 # Minutes in place of hours, to see that every benchmark runs.
 bench-quick: $(VENV)/.bench $(VENV)/.warm
 	$(BIN)/python -m tests.benchmarks.run_all --quick
+
+# A hundredth of the published study, to see that it runs.
+study: $(VENV)/.dev $(VENV)/.warm
+	$(BIN)/kvopt study fang2025 --scale hundredth --out build/fang2025 --fresh
 
 notebooks: $(VENV)/.dev $(VENV)/.warm
 	$(BIN)/python -m tests.notebooks.execute

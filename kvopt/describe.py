@@ -17,6 +17,7 @@ from kvopt.units import amount_text, bytes_text, count, percent, rate_text, seco
 
 if TYPE_CHECKING:
     from kvopt.sizing import Sizing
+    from kvopt.studies import Study
     from kvopt.sweep import Sweep, SweepPoint
 
 _WORDS = (2, 5, 7)
@@ -228,3 +229,9 @@ def model_record(model: ModelSpec) -> dict[str, Any]:
         "weight_bytes": model.weight_bytes(),
         "weight_bytes_per_layer": model.weight_bytes_per_layer(),
     }
+
+
+def study_lines(study: Study) -> list[str]:
+    """A study, its paper and its scales."""
+    scales = ", ".join(f"{name} ({len(study.settings(scale))} settings)" for name, scale in study.scales.items())
+    return [f"{study.name}: {study.title}", f"  {study.reference}", f"  scales: {scales}"]

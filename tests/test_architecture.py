@@ -58,6 +58,7 @@ LAYERS = (
         "report",
         "plotting",
         "progress",
+        "studies",
     },
     {"cli", "cli_instance", "cli_types", "warmup", "__main__", "__init__"},
 )
@@ -164,7 +165,7 @@ def test_libraries_stay_where_they_belong():
     assert {_part(name) for name in _users_of("pyomo")} <= {"exact", "models"}
     assert {_part(name) for name in _users_of("highspy")} <= {"exact"}
     assert all(_part(name) in {"trellis", "anneal"} or name in NUMBA_BESIDE for name in _users_of("numba"))
-    assert {_part(name) for name in _users_of("matplotlib")} <= {"plotting", "cli"}
+    assert {_part(name) for name in _users_of("matplotlib")} <= {"plotting", "studies", "cli"}
     assert all(name.startswith("kvopt.sources.embedded") for name in _users_of("torch"))
 
 

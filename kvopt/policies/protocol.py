@@ -222,7 +222,7 @@ def _lowest(cost: np.ndarray, count: int) -> np.ndarray:
 def fitting(size: np.ndarray, room: float) -> np.ndarray:
     """int64[...]: positions taken when sizes are packed in order and those that do not fit are passed over."""
     left = np.arange(len(size))
-    taken = []
+    taken = [left[:0]]
     while len(left):
         filled = np.cumsum(size[left])
         fits = int(np.searchsorted(filled, room, side="right"))

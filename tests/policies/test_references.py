@@ -1,6 +1,6 @@
 """Policies against what is known of them: a textbook LRU, the optimality of Belady's rule, published hit rates."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from functools import cache
 from itertools import combinations
 
@@ -120,8 +120,8 @@ def test_a_flush_is_what_a_loop_over_the_misses_does(instance):
 
 
 @settings(max_examples=200, deadline=None)
-@given(unit_instances(), st.integers(1, 4))
-def test_pages_come_in_whole_a_step_before_they_are_read(instance, page_tokens):
+@given(unit_instances(), st.integers(1, 4), st.booleans())
+def test_pages_come_in_a_step_before_they_are_read(instance, page_tokens, whole):
     capacity = int(instance.capacity_bytes[0] // 64)
     read, going, arriving = slots_of(instance.trace)
     held, seen = set(filled_at_first(instance, arriving)), {b: instance.trace.write_step[b] for b in arriving[0]}
@@ -134,16 +134,16 @@ def test_pages_come_in_whole_a_step_before_they_are_read(instance, page_tokens):
         needed = (read[n + 1] if n + 1 < instance.trace.n_steps else set()) & there
         lacking = {b // page_tokens for b in needed - held}
         if lacking:
-            pages = {b // page_tokens for b in needed}
             last = {}
             for b in there:
                 last[b // page_tokens] = max(seen[b], last.get(b // page_tokens, -9))
-            entering = {b for b in there - held if b // page_tokens in lacking}
-            order = sorted(held | entering, key=lambda b: (b // page_tokens not in pages, -last[b // page_tokens], b))
+            entering = {b for b in there - held if b // page_tokens in lacking and (whole or b in read[n])}
+            count = Counter(b // page_tokens for b in needed)
+            order = sorted(held | entering, key=lambda b: (-count[b // page_tokens], -last[b // page_tokens], b))
             held = set(order[:capacity])
         there |= set(arriving[n + 1])
         seen |= dict.fromkeys(arriving[n + 1], n + 1)
-    placement = policies.simulate(instance, policies.get("page", page_tokens=page_tokens))
+    placement = policies.simulate(instance, policies.get("page", page_tokens=page_tokens, whole=whole))
     assert (evaluate(instance, placement).read_bytes[0] // 64).tolist() == hits
 
 

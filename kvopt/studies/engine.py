@@ -1,0 +1,302 @@
+"""Run a study: setting by setting, row by row, each written down as soon as it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kvopt.bounds import dual_bound
+from kvopt.errors import KvoptError
+from kvopt.instance import Instance
+from kvopt.output import write_whole
+from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
+from kvopt.solve import bound as bound_of
+from kvopt.solve import solve
+from kvopt.studies.study import Method, Row, Scale, Setting, Study
+from kvopt.workers import run_each
+
+UNLIMITED, BOUND, ANNEALED = "unlimited", "bound", "annealed"
+"""Rows that every setting has."""
+FILE = "study.json"
+OnProgress = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What came of it.
+
+    Parameters
+    ----------
+    study, scale : str
+    seed : int
+    rows : tuple of dict
+        One a setting and method: the setting's key and labels; ``policy``, ``role`` (achieved or certified) and
+        ``feasible``, whether it is the time of a placement that every rule allows; ``published_s``; ``decode_s``, and
+        ``reproduced_s``, the same at the published size (over the square of the scale's share); ``bound_s``, the dual
+        bound likewise, and ``gap`` above it; ``kv_hit_rate`` and ``hit_rate_with_weights``; ``took_s``, ``details``,
+        ``remark``.
+    complete : bool
+        Whether no row is missing.
+    files : tuple of Path
+        What was written.
+    """
+
+    study: str
+    scale: str
+    seed: int
+    rows: tuple[Row, ...]
+    complete: bool
+    files: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        head = {"study": self.study, "scale": self.scale, "seed": self.seed, "version": versions()["kvopt"]}
+        return {**head, "complete": self.complete, "rows": list(self.rows)}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all settings of a run share."""
+
+    study: Study
+    scale: Scale
+    seed: int
+    threads: int
+    done: dict[tuple[str, str], Row]
+
+
+def run(
+    study: Study,
+    scale: str,
+    out: str | os.PathLike,
+    *,
+    seed: int = 0,
+    processes: int | None = None,
+    fresh: bool = False,
+    on_progress: OnProgress | None = None,
+) -> StudyRun:
+    """Run a study, or what is left of it, and write its tables, figures and page.
+
+    Parameters
+    ----------
+    study : Study
+    scale : str
+        One of its scales.
+    out : path
+        A folder, made if need be. Rows that its ``study.json`` has of an earlier run are not computed again.
+    seed : int
+    processes : int, optional
+        Settings worked on side by side; by default as many as there are cores, or one where the scale says so.
+    fresh : bool
+        Take no rows up.
+    on_progress : callable, optional
+        Called with a setting's name and its progress.
+
+    Returns
+    -------
+    StudyRun
+        After Ctrl-C, with the rows there are.
+
+    Raises
+    ------
+    KvoptError
+        For an unknown scale, and where the folder cannot be written or holds a run of another study, scale or seed.
+    """
+    if scale not in study.scales:
+        raise KvoptError("scale", f"{study.name} has no {scale!r}", f"Choose one of: {', '.join(study.scales)}")
+    if processes is not None and processes < 1:
+        raise KvoptError("processes", f"must be at least 1, got {processes}", "Give the number of processes")
+    size, path = study.scales[scale], Path(out) / FILE
+    _make(path.parent)
+    done = {} if fresh else _rows_of(path, study, scale, seed)
+    settings = tuple(study.settings(size))
+    cores = os.cpu_count() or 1
+    processes = processes or (cores if size.side_by_side else 1)
+    job = _Job(study, size, seed, max(1, cores // processes), done)
+    found = dict(done)
+
+    def so_far() -> StudyRun:
+        rows = tuple(_with_bound(found, setting, policy) for setting in settings for policy in _policies(setting))
+        rows = tuple(row for row in rows if row is not None)
+        return StudyRun(study.name, scale, seed, rows, len(rows) == sum(len(_policies(s)) for s in settings))
+
+    def write() -> None:
+        text = json.dumps(so_far().to_json(), indent=1)
+        write_whole("--out", path, lambda part: part.write_text(text, encoding="utf-8"))
+
+    def take(event: tuple[str, Any]) -> None:
+        key, told = event
+        if isinstance(told, Progress):
+            if on_progress is not None:
+                on_progress(key, told)
+            return
+        found[key, told["policy"]] = told
+        write()
+
+    left = [setting for setting in settings if any((setting.key, policy) not in done for policy in _policies(setting))]
+    write()
+    try:
+        run_each(_work, job, left, processes=min(processes, max(len(left), 1)), on_event=take, on_done=lambda _: None)
+    except KeyboardInterrupt:
+        return so_far()
+    ended = so_far()
+    files = study.publish(ended.rows, size, path.parent)
+    return replace(ended, files=(path, *files))
+
+
+def _policies(setting: Setting) -> list[str]:
+    """Names of a setting's rows, in their order."""
+    return [UNLIMITED, *(method.policy for method in setting.methods), ANNEALED, BOUND]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make the folder {folder} ({error.strerror or error})"
+        raise KvoptError("--out", problem, "Choose a writable place") from None
+
+
+def _rows_of(path: Path, study: Study, scale: str, seed: int) -> dict[tuple[str, str], Row]:
+    """The rows of an earlier run of the same."""
+    if not path.exists():
+        return {}
+    fix = "Choose another folder, or take up nothing with --fresh"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["setting"], row["policy"]): row for row in data["rows"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KvoptError("--out", f"{path} is no study's ({error})", fix) from None
+    for name, mine in (("study", study.name), ("scale", scale), ("seed", seed), ("version", versions()["kvopt"])):
+        if data.get(name) != mine:
+            raise KvoptError("--out", f"{path} is of another run: its {name} is {data.get(name)!r}, not {mine!r}", fix)
+    return rows
+
+
+def _with_bound(found: dict[tuple[str, str], Row], setting: Setting, policy: str) -> Row | None:
+    """A row with the setting's bound in it, where that is known."""
+    row, bound = found.get((setting.key, policy)), found.get((setting.key, BOUND))
+    if row is None or bound is None:
+        return row
+    bound_s = bound["reproduced_s"]
+    gap = relative_gap(row["reproduced_s"], bound_s) if row["role"] == Role.ACHIEVED.value else None
+    return {**row, "bound_s": bound_s, "gap": gap}
+
+
+def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) -> None:
+    """All rows of a setting that are missing."""
+    began = time.perf_counter()
+
+    def relay(event: Progress) -> None:
+        # One line a setting: its clock is the setting's.
+        tell((setting.key, replace(event, elapsed_s=time.perf_counter() - began)))
+
+    def saying(policy: str) -> Callable[[Progress], None]:
+        return lambda event: relay(replace(event, detail=f"{policy}: {event.detail}"))
+
+    def missing(policy: str) -> bool:
+        return (setting.key, policy) not in job.done
+
+    relay(Progress(0.0, detail="making the trace"))
+    instance = job.study.instance(setting, job.scale, job.seed)
+    if missing(UNLIMITED):
+        ideal = bound_of(instance, method="aggregate")
+        tell((setting.key, _bound_row(job, setting, UNLIMITED, ideal, setting.ideal_published_s)))
+    best: Result | None = None
+    best_row: Row | None = None
+    for method in setting.methods:
+        row = job.done.get((setting.key, method.policy))
+        result = None
+        if row is None:
+            result = _solved(job, method, instance, saying(method.policy))
+            row = _row(job, setting, method, result)
+            tell((setting.key, row))
+        if row["feasible"] and (best_row is None or row["reproduced_s"] < best_row["reproduced_s"]):
+            best, best_row = result, row
+    if not (missing(ANNEALED) or missing(BOUND)):
+        return
+    bound = dual_bound(instance, time_limit_s=job.scale.bound_s, threads=job.threads, on_progress=saying(BOUND))
+    _go_on(bound)
+    tell((setting.key, _bound_row(job, setting, BOUND, bound, None)))
+    if missing(ANNEALED):
+        annealed = solve(
+            instance,
+            "anneal",
+            time_limit=job.scale.anneal_s,
+            seed=job.seed,
+            bound=bound,
+            start=_again(job, setting, instance, best, best_row),
+            threads=job.threads,
+            on_progress=saying(ANNEALED),
+        )
+        _go_on(annealed)
+        tell((setting.key, _row(job, setting, Method(ANNEALED, "anneal"), annealed)))
+
+
+def _solved(job: _Job, method: Method, instance: Instance, on_progress: Callable[[Progress], None]) -> Result:
+    limits = {"time_limit": job.scale.search_s} if method.method == "guided" else {}
+    found = solve(instance, method.method, seed=job.seed, on_progress=on_progress, **limits, **dict(method.options))
+    _go_on(found)
+    return found
+
+
+def _go_on(found: Result | Bound) -> None:
+    """Unless Ctrl-C cut it short: half a row would stay in the file as if it were a whole one."""
+    if found.termination is Termination.INTERRUPTED:
+        raise KeyboardInterrupt
+
+
+def _again(job: _Job, setting: Setting, instance: Instance, best: Result | None, row: Row | None):
+    """The placement of the best row, which an earlier run may have made."""
+    if row is None or best is not None:
+        return best
+    method = next(method for method in setting.methods if method.policy == row["policy"])
+    if method.method == "guided":
+        options = {name: row["details"][name] for name in ("window_steps", "ratio")}
+        return solve(instance, "look-ahead", **options)
+    return _solved(job, method, instance, lambda event: None)
+
+
+def _row(job: _Job, setting: Setting, method: Method, result: Result) -> Row:
+    evaluation = result.evaluation
+    return {
+        **_head(setting, method.policy, Role.ACHIEVED, method.published_s, method.remark),
+        "feasible": result.placement is not None,
+        "decode_s": result.objective,
+        "reproduced_s": result.objective / job.scale.share**2,
+        "kv_hit_rate": evaluation.kv_hit_rate,
+        "hit_rate_with_weights": evaluation.hit_rate_with_weights,
+        "took_s": result.elapsed_s,
+        "details": {k: v for k, v in result.details.items() if isinstance(v, str | int | float)},
+    }
+
+
+def _bound_row(job: _Job, setting: Setting, policy: str, bound: Bound, published_s: float | None) -> Row:
+    return {
+        **_head(setting, policy, bound.role, published_s, bound.source),
+        "feasible": False,
+        "decode_s": bound.value_s,
+        "reproduced_s": bound.value_s / job.scale.share**2,
+        "kv_hit_rate": None,
+        "hit_rate_with_weights": None,
+        "took_s": bound.elapsed_s,
+        "details": {"verified": bound.verified, "termination": bound.termination.value},
+    }
+
+
+def _head(setting: Setting, policy: str, role: Role, published_s: float | None, remark: str) -> Row:
+    return {
+        "setting": setting.key,
+        **setting.labels,
+        "policy": policy,
+        "role": role.value,
+        "published_s": published_s,
+        "bound_s": None,
+        "gap": None,
+        "remark": remark,
+    }

@@ -1,0 +1,152 @@
+"""Studies run to their end, go on where they were stopped, and are in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import kvopt
+from kvopt import studies
+from kvopt.errors import KvoptError, MethodError
+from kvopt.sources.synthetic import drifting
+from kvopt.studies import FILE, Method, Scale, Setting
+
+METHODS = (
+    Method("static", "static-oldest", published_s=2.0, remark="as published"),
+    Method("ahead", "look-ahead", {"window_steps": 3, "ratio": 0.5}),
+    Method("guided", "guided"),
+)
+
+
+@dataclass(frozen=True)
+class Small:
+    """Two settings of some hundred blocks."""
+
+    name: str = "small"
+    title: str = "A small study"
+    reference: str = "nobody, never"
+
+    @property
+    def scales(self) -> Mapping[str, Scale]:
+        return {"whole": Scale("whole", 1.0, 5.0, 0.3, 5.0), "half": Scale("half", 0.5, 5.0, 0.3, 5.0)}
+
+    def settings(self, scale):
+        return tuple(Setting(key, {"of": key}, METHODS, ideal_published_s=1.0) for key in ("tight", "roomy"))
+
+    def instance(self, setting, scale, seed):
+        trace = drifting(30, 12, n_lanes=2, read_share=0.3, drift=0.3, seed=seed)
+        share = {"tight": 0.2, "roomy": 0.5}[setting.key]
+        fast = share * trace.summary()["peak_live_bytes"]
+        return kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(fast)
+
+    def publish(self, rows, scale, out: Path):
+        (out / "told.txt").write_text(str(len(rows)), encoding="utf-8")
+        return [out / "told.txt"]
+
+
+STUDY = Small()
+POLICIES = ["unlimited", "static", "ahead", "guided", "annealed", "bound"]
+
+
+def test_every_row_is_there_and_in_order(tmp_path):
+    done = studies.run(STUDY, "half", tmp_path, processes=1)
+    assert done.complete
+    assert [(row["setting"], row["policy"]) for row in done.rows] == [
+        (s, p) for s in ("tight", "roomy") for p in POLICIES
+    ]
+    assert json.loads((tmp_path / FILE).read_text(encoding="utf-8")) == json.loads(json.dumps(done.to_json()))
+    assert (tmp_path / "told.txt").read_text(encoding="utf-8") == "12"
+    assert done.files == (tmp_path / FILE, tmp_path / "told.txt")
+    for setting in STUDY.settings(STUDY.scales["half"]):
+        rows = {row["policy"]: row for row in done.rows if row["setting"] == setting.key}
+        instance = STUDY.instance(setting, STUDY.scales["half"], 0)
+        assert rows["static"]["decode_s"] == kvopt.solve(instance, "static-oldest").objective
+        assert rows["static"]["reproduced_s"] == 4 * rows["static"]["decode_s"]
+        assert rows["static"]["published_s"] == 2.0
+        assert rows["unlimited"]["published_s"] == 1.0
+        assert rows["bound"]["role"] == "certified"
+        # An optimum is below every placement, and above what no capacity limits.
+        achieved = [row["reproduced_s"] for row in rows.values() if row["feasible"]]
+        assert rows["unlimited"]["reproduced_s"] <= rows["bound"]["reproduced_s"] <= min(achieved)
+        assert rows["annealed"]["reproduced_s"] == min(achieved)
+        for row in rows.values():
+            assert row["bound_s"] == rows["bound"]["reproduced_s"]
+            assert (row["gap"] is not None) == row["feasible"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return studies.run(STUDY, "whole", tmp_path_factory.mktemp("whole"), processes=1)
+
+
+@pytest.mark.parametrize("missing", ["static", "guided", "annealed", "bound"])
+def test_only_what_is_missing_is_run(tmp_path, monkeypatch, missing, whole):
+    path, ran = tmp_path / FILE, []
+    data = json.loads(json.dumps(whole.to_json()))
+    data["rows"] = [row for row in data["rows"] if (row["setting"], row["policy"]) != ("roomy", missing)]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    solve = kvopt.solve
+
+    def counted(instance, method, **options):
+        ran.append(method)
+        return solve(instance, method, **options)
+
+    monkeypatch.setattr(studies.engine, "solve", counted)
+    again = studies.run(STUDY, "whole", tmp_path, processes=1)
+    assert again.complete
+    # Annealing starts from the best of the others, which may have to be made again.
+    allowed = {"static": ["static-oldest"], "guided": ["guided"], "annealed": ["look-ahead", "anneal"], "bound": []}
+    assert ran == allowed[missing]
+    same(whole.rows, again.rows)
+
+
+def same(rows, others):
+    """But for annealed ones, which a time limit cuts anywhere."""
+    for one, other in zip(rows, others, strict=True):
+        assert (one["setting"], one["policy"]) == (other["setting"], other["policy"])
+        if one["policy"] != "annealed":
+            assert one["reproduced_s"] == pytest.approx(other["reproduced_s"], rel=1e-3)
+
+
+def test_ctrl_c_keeps_the_rows_there_are(tmp_path):
+    def interrupt(key, event):
+        if event.detail.startswith("bound"):
+            raise KeyboardInterrupt
+
+    cut = studies.run(STUDY, "whole", tmp_path, processes=1, on_progress=interrupt)
+    assert not cut.complete
+    assert [row["policy"] for row in cut.rows] == ["unlimited", "static", "ahead", "guided"]
+    assert not (tmp_path / "told.txt").exists()
+    assert studies.run(STUDY, "whole", tmp_path, processes=1).complete
+
+
+def test_processes_make_the_same_rows(tmp_path, whole):
+    two = studies.run(STUDY, "whole", tmp_path, processes=2)
+    same(whole.rows, two.rows)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path, whole):
+    (tmp_path / FILE).write_text(json.dumps(whole.to_json()), encoding="utf-8")
+    with pytest.raises(KvoptError, match=r"--out: .*its scale is 'whole', not 'half'.*--fresh"):
+        studies.run(STUDY, "half", tmp_path)
+    with pytest.raises(KvoptError, match="its seed is 0, not 3"):
+        studies.run(STUDY, "whole", tmp_path, seed=3)
+    (tmp_path / FILE).write_text("[1]", encoding="utf-8")
+    with pytest.raises(KvoptError, match="is no study's"):
+        studies.run(STUDY, "whole", tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(KvoptError, match="cannot make the folder"):
+        studies.run(STUDY, "whole", tmp_path / "file" / "below")
+
+
+def test_bad_arguments_are_refused(tmp_path):
+    with pytest.raises(KvoptError, match=r"scale: small has no 'third'. Choose one of: whole, half"):
+        studies.run(STUDY, "third", tmp_path)
+    with pytest.raises(KvoptError, match="processes: must be at least 1"):
+        studies.run(STUDY, "whole", tmp_path, processes=0)
+    with pytest.raises(MethodError, match=r"study: there is no 'nothing'. Choose one of: fang2025"):
+        studies.get("nothing")

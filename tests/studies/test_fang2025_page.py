@@ -1,0 +1,101 @@
+"""The page says what the rows say."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+
+import pytest
+
+from kvopt.studies.engine import ANNEALED, BOUND, UNLIMITED
+from kvopt.studies.fang2025 import STUDY
+
+SCALE = STUDY.scales["tenth"]
+TIMES = {UNLIMITED: 20.0, "static": 100.0, "static-hottest": 60.0, "sa-guided": 26.0, ANNEALED: 25.0, BOUND: 24.0}
+
+
+def rows(*, times=TIMES):
+    """Of every setting, all policies at 50 s unless told."""
+    made = []
+    for setting in STUDY.settings(SCALE):
+        published = {method.policy: method.published_s for method in setting.methods}
+        for policy in [UNLIMITED, *published, ANNEALED, BOUND]:
+            certified = policy in (UNLIMITED, BOUND)
+            seconds = times.get(policy, 50.0)
+            made.append(
+                {
+                    "setting": setting.key,
+                    **setting.labels,
+                    "policy": policy,
+                    "role": "certified" if certified else "achieved",
+                    "feasible": not certified,
+                    "published_s": setting.ideal_published_s if policy == UNLIMITED else published.get(policy),
+                    "reproduced_s": seconds,
+                    "bound_s": times[BOUND],
+                    "gap": None if certified else seconds / times[BOUND] - 1,
+                    "kv_hit_rate": None if certified else 0.5,
+                    "remark": "",
+                }
+            )
+    return made
+
+
+def table(folder, name):
+    with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    files = STUDY.publish(rows(), SCALE, out)
+    assert all(file.stat().st_size > 0 for file in files)
+    assert {file.suffix for file in files} == {".png", ".md", ".html", ".csv"}
+    return out
+
+
+def test_published_and_reproduced_stand_side_by_side(written):
+    found = {row["policy"]: row for row in table(written, "variation_low")}
+    assert found["static"]["published s"] == "165.315"
+    assert found["static"]["reproduced s"] == "100.000"
+    assert found["static"]["deviation"] == "-39.5 %"
+    assert found["static"]["above bound"] == "+317 %"
+    assert (found[BOUND]["role"], found[BOUND]["feasible"]) == ("certified", "no")
+    assert (found["sa-guided"]["role"], found["sa-guided"]["feasible"]) == ("achieved", "yes")
+
+
+def test_the_headline_is_ratios_to_static(written):
+    found = {row["setting"]: row for row in table(written, "headline")}
+    assert len(found) == 8
+    middle = found["60 %, middle"]
+    assert middle["published: SA-guided"] == f"{140.008 / 25.699:.2f}"
+    assert middle["annealed"] == "4.00"
+    assert middle["annealed over fair static"] == "2.40"
+    assert middle["at most, by the dual bound"] == "4.17"
+    assert middle["at most, by bandwidth"] == "5.00"
+
+
+def test_what_is_out_of_order_is_told(written, tmp_path):
+    assert {row["in order"] for row in table(written, "order")} == {"yes"}
+    STUDY.publish(rows(times={**TIMES, ANNEALED: 27.0}), SCALE, tmp_path)
+    assert {row["in order"] for row in table(tmp_path, "order")} == {"NO"}
+
+
+def test_every_variant_has_a_row(written):
+    found = table(written, "variants")
+    assert len({row["variant"] for row in found}) == len(found) == 11
+    text = (written / "study.md").read_text(encoding="utf-8")
+    assert all(row["variant"] in text for row in found)
+
+
+def test_rows_that_are_missing_leave_gaps(tmp_path):
+    """As after Ctrl-C, for who publishes what there is."""
+    some = [row for row in rows() if row["policy"] not in (ANNEALED, "sa-guided")]
+    STUDY.publish(some, SCALE, tmp_path)
+    assert table(tmp_path, "headline") == table(tmp_path, "order") == []
+    assert {row["annealed"] for row in table(tmp_path, "variants")} == {"-"}
+
+
+def test_files_end_with_a_line(written):
+    ends = [file.read_bytes()[-1:] for file in itertools.chain(written.glob("*.md"), written.glob("*.html"))]
+    assert ends == [b"\n"] * 2

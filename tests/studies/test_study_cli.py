@@ -1,0 +1,52 @@
+"""``kvopt study``: what there is, a run that goes on, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from kvopt import studies
+from kvopt.cli import main
+from tests.studies.test_engine import STUDY
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["study", *map(str, arguments)])
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(studies, "get", lambda name: STUDY)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--list",)])
+def test_lists_studies_with_paper_and_scales(arguments):
+    done = run(*arguments)
+    assert done.exit_code == 0
+    assert "fang2025: " in done.output
+    assert "arXiv 2508.13231" in done.output
+    assert "tenth (" in done.output
+
+
+def test_runs_and_goes_on(small, tmp_path):
+    done = run("small", "--scale", "whole", "--out", tmp_path, "--processes", 1)
+    assert done.exit_code == 0, done.output
+    assert "12 rows" in done.output
+    before = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
+    again = run("small", "--scale", "whole", "--out", tmp_path)
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "study.json").read_text(encoding="utf-8")) == before
+    other = run("small", "--scale", "half", "--out", tmp_path)
+    assert other.exit_code == 2
+    assert "its scale is 'whole', not 'half'" in other.output
+
+
+def test_what_is_not_there_is_refused_by_name(tmp_path):
+    unknown = run("nothing", "--out", tmp_path)
+    assert unknown.exit_code == 2
+    assert "there is no 'nothing'. Choose one of: fang2025" in unknown.output
+    scale = run("fang2025", "--scale", "third", "--out", tmp_path)
+    assert scale.exit_code == 2
+    assert "Choose one of: full, tenth, hundredth" in scale.output
