@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -136,6 +137,60 @@ class TraceBuilder:
             array.setflags(write=False)
         self.__init__(self.n_steps, self.n_lanes)
         return Trace(self.n_steps, self.n_lanes, **columns, **metadata)
+
+
+class Rule(Protocol):
+    """A dataclass that says how one lane reads.
+
+    Attributes
+    ----------
+    prompt_tokens, n_steps : int
+    """
+
+    prompt_tokens: int
+    n_steps: int
+
+
+def decoded(
+    rule: Rule,
+    runs_of: Callable[[Any, np.random.Generator], LaneRuns],
+    *,
+    n_lanes: int,
+    independent_lanes: bool,
+    size_bytes: int,
+    seed: int,
+    name: str,
+    generator: str,
+) -> Trace:
+    """The decode of a prompt in lanes that follow one rule: each by its own chance, or all like the first.
+
+    Parameters
+    ----------
+    rule : Rule
+    runs_of : callable
+        (rule, random numbers) -> the runs of a lane.
+    n_lanes : int
+    independent_lanes : bool
+    size_bytes : int
+        Of every block.
+    seed : int
+    name, generator : str
+        Of the trace, and what made it; the rule's numbers are written down beside.
+
+    Raises
+    ------
+    TraceError
+        For fewer than one lane.
+    """
+    if n_lanes < 1:
+        raise TraceError("n_lanes", f"must be at least 1, got {n_lanes!r}", "Give a whole number")
+    builder, written = TraceBuilder(rule.n_steps, n_lanes), decoded_tokens(rule.prompt_tokens, rule.n_steps)
+    for lane in range(n_lanes):
+        if lane == 0 or independent_lanes:
+            runs = runs_of(rule, np.random.default_rng([seed, lane]))
+        builder.add(lane, runs, size_bytes=size_bytes, write_step=written)
+    drawn = {"seed": seed, "size_bytes": size_bytes, "independent_lanes": independent_lanes}
+    return builder.finish(name=f"{name}-{seed}", provenance={"generator": generator, **drawn, **vars(rule)})
 
 
 def decoded_tokens(prompt_tokens: int, n_steps: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvopt.errors import TraceError
-from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens, without_repeats
+from kvopt.sources.lanes import LaneRuns, Recorder, decoded, decoded_tokens, without_repeats
 from kvopt.trace import Trace
 
 _ROUNDING = 1e-9
@@ -136,22 +136,15 @@ def recent_and_scattered(
         When a parameter is out of range.
     """
     rule = RecentAndScattered(prompt_tokens, n_steps, read_share, floor, swap_share)
-    if n_lanes < 1:
-        raise TraceError("n_lanes", f"must be at least 1, got {n_lanes!r}", "Give a whole number")
-    builder, written = TraceBuilder(n_steps, n_lanes), decoded_tokens(prompt_tokens, n_steps)
-    for lane in range(n_lanes):
-        if lane == 0 or independent_lanes:
-            runs = _lane(rule, np.random.default_rng([seed, lane]))
-        builder.add(lane, runs, size_bytes=size_bytes, write_step=written)
-    return builder.finish(
-        name=f"recent-and-scattered-{seed}",
-        provenance={
-            "generator": "kvopt.sources.published.recent_and_scattered",
-            "seed": seed,
-            "size_bytes": size_bytes,
-            "independent_lanes": independent_lanes,
-            **vars(rule),
-        },
+    return decoded(
+        rule,
+        _lane,
+        n_lanes=n_lanes,
+        independent_lanes=independent_lanes,
+        size_bytes=size_bytes,
+        seed=seed,
+        name="recent-and-scattered",
+        generator="kvopt.sources.published.recent_and_scattered",
     )
 
 
