@@ -18,11 +18,17 @@ class ReactiveFlush:
     came in during this slot, and goes in then, if there is room now. New blocks are written to the tier below. The
     oldest tokens fill the fast tier after prefill. The published text says LRU eviction; this is what the code does.
 
+    Parameters
+    ----------
+    pooled : bool
+        Whether lanes share the fast tier; otherwise each has an equal part of it, and is full by itself.
+
     References
     ----------
     Fang et al., IEEE CAL 2025, arXiv 2508.13231, and the first author's simulator.
     """
 
+    pooled: bool = True
     name: str = field(default="reactive-flush", init=False)
     clairvoyant: bool = field(default=False, init=False)
 
@@ -33,6 +39,8 @@ class ReactiveFlush:
         missed, here = view.misses, view.own[view.resident[view.own]]
         filled = np.cumsum(view.size_bytes[missed])
         room, first, taken, flushed = view.free_bytes, 0, 0, False
+        if not self.pooled:
+            room = min(room, max(view.capacity_bytes / view.n_lanes - view.size_bytes[here].sum(), 0.0))
         while taken < len(missed):
             before = filled[first - 1] if first else 0
             taken = int(np.searchsorted(filled, before + room, side="right"))

@@ -153,6 +153,7 @@ def _setting(sparsity: int, variation: str, variant: str) -> Setting:
         Method("static-hottest", "static-hottest", remark="a fair static rule: the most read stay"),
         Method("reactive-lru", "lru", published_s=reactive, remark="as the paper has it"),
         Method("reactive-flush", "reactive-flush", published_s=reactive, remark="as its simulator has it"),
+        Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, "and each layer has its own HBM"),
         Method("page", "page", {"whole": False}, page, "of a page what is being read, in the layer that lacks it"),
         Method("page-whole", "page", remark="whole pages, in the layer that lacks them"),
         *every_layer,

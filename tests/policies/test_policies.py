@@ -61,6 +61,20 @@ def test_a_page_that_one_lane_lacks_comes_in_for_all_if_told():
         assert len(held) == 8
 
 
+def test_lanes_that_do_not_share_the_fast_tier_keep_to_their_parts():
+    instance = drifting_instance(0.3, "inclusive")
+    trace = instance.trace
+    part = instance.capacity_bytes[0] / trace.n_lanes
+    most = {}
+    for pooled in (True, False):
+        placement = policies.simulate(instance, policies.get("reactive-flush", pooled=pooled))
+        held = placement.to_dense(instance.n_slots)
+        by_lane = [(held[trace.lane == k] * trace.size_bytes[trace.lane == k, None]).sum(axis=0) for k in range(2)]
+        most[pooled] = np.max(by_lane)
+    # What prefill leaves may be a block more.
+    assert most[False] <= part + trace.size_bytes.max() < most[True]
+
+
 def test_a_page_has_a_token_at_least():
     with pytest.raises(MethodError, match="page_tokens: must be at least 1, got 0"):
         policies.get("page", page_tokens=0)

@@ -117,6 +117,8 @@ def test_a_flush_is_what_a_loop_over_the_misses_does(instance):
                 held = set()
             held.add(b)
     assert hits_by_slot(instance, "reactive-flush") == hits
+    alone = policies.simulate(instance, policies.get("reactive-flush", pooled=False))
+    assert (evaluate(instance, alone).read_bytes[0] // 64).tolist() == hits
 
 
 @settings(max_examples=200, deadline=None)
