@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ class StudyRun:
     study, scale : str
     seed : int
     rows : tuple of dict
-        One a setting and method: the setting's key and labels; ``policy``, ``role`` (achieved or certified) and
-        ``feasible``, whether it is the time of a placement that every rule allows; ``published_s``; ``decode_s``, and
-        ``reproduced_s``, the same at the published size (over the square of the scale's share); ``bound_s``, the dual
-        bound likewise, and ``gap`` above it; ``kv_hit_rate`` and ``hit_rate_with_weights``; ``took_s``, ``details``,
-        ``remark``.
+        One a setting and method: the setting's key and labels; ``policy``, ``role`` (achieved, certified, or claimed)
+        and ``feasible``, whether it is the time of a placement that every rule allows; ``published_s``; ``decode_s``,
+        and ``reproduced_s``, the same at the published size (over the square of the scale's share); ``bound_s``, the
+        dual bound likewise, and ``gap`` above it; ``kv_hit_rate`` and ``hit_rate_with_weights``; ``took_s``,
+        ``details``, ``remark``.
     complete : bool
         Whether no row is missing.
     files : tuple of Path
@@ -209,13 +210,18 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
         tell((setting.key, _bound_row(job, setting, UNLIMITED, ideal, setting.ideal_published_s)))
     best: Result | None = None
     best_row: Row | None = None
+    rows: dict[str, Row] = {}
     for method in setting.methods:
         row = job.done.get((setting.key, method.policy))
         result = None
-        if row is None:
-            result = _solved(job, method, instance, saying(method.policy))
+        if row is None and method.slices > 1:
+            row = _refilled(job, setting, _with_found(method, rows), instance, saying(method.policy))
+            tell((setting.key, row))
+        elif row is None:
+            result = _solved(job, _with_found(method, rows), instance, saying(method.policy))
             row = _row(job, setting, method, result)
             tell((setting.key, row))
+        rows[method.policy] = row
         if row["feasible"] and (best_row is None or row["reproduced_s"] < best_row["reproduced_s"]):
             best, best_row = result, row
     if not (missing(ANNEALED) or missing(BOUND)):
@@ -245,6 +251,43 @@ def _solved(job: _Job, method: Method, instance: Instance, on_progress: Callable
     return found
 
 
+def _found_by(row: Row) -> dict[str, Any]:
+    """The parameters of the look-ahead policy that a search found."""
+    return {name: row["details"][name] for name in ("window_steps", "ratio")}
+
+
+def _with_found(method: Method, rows: dict[str, Row]) -> Method:
+    """With the parameters that another row's search has found, where it asks for them."""
+    return replace(method, options=_found_by(rows[method.searched_by])) if method.searched_by else method
+
+
+def _refilled(
+    job: _Job, setting: Setting, method: Method, instance: Instance, on_progress: Callable[[Progress], None]
+) -> Row:
+    """A row of parts, each of which begins with a fast tier of its own choice."""
+    trace = instance.trace
+    cuts = [trace.n_steps * k // method.slices for k in range(method.slices + 1)]
+    took = seconds = hits = read = 0.0
+    for steps in pairwise(cuts):
+        if steps[0] == steps[1]:
+            continue
+        part = replace(instance, trace=trace.window(steps))
+        found = _solved(job, method, part, on_progress)
+        took, seconds = took + found.elapsed_s, seconds + found.objective
+        by_tier = found.evaluation.read_bytes.sum(axis=1)
+        hits, read = hits + float(by_tier[0]), read + float(by_tier.sum())
+    return {
+        **_head(setting, method.policy, Role.CLAIMED, method.published_s, method.remark),
+        "feasible": False,
+        "decode_s": seconds,
+        "reproduced_s": seconds / job.scale.share**2,
+        "kv_hit_rate": hits / read if read else None,
+        "hit_rate_with_weights": None,
+        "took_s": took,
+        "details": {"slices": method.slices, **method.options},
+    }
+
+
 def _go_on(found: Result | Bound) -> None:
     """Unless Ctrl-C cut it short: half a row would stay in the file as if it were a whole one."""
     if found.termination is Termination.INTERRUPTED:
@@ -257,8 +300,7 @@ def _again(job: _Job, setting: Setting, instance: Instance, best: Result | None,
         return best
     method = next(method for method in setting.methods if method.policy == row["policy"])
     if method.method == "guided":
-        options = {name: row["details"][name] for name in ("window_steps", "ratio")}
-        return solve(instance, "look-ahead", **options)
+        return solve(instance, "look-ahead", **_found_by(row))
     return _solved(job, method, instance, lambda event: None)
 
 

@@ -158,6 +158,14 @@ def _setting(sparsity: int, variation: str, variant: str) -> Setting:
         Method("page-whole", "page", remark="whole pages, in the layer that lacks them"),
         *every_layer,
         Method("sa-guided", "guided", published_s=guided, remark=placeholder),
+        Method(
+            "sa-guided-refilled",
+            "look-ahead",
+            published_s=guided,
+            remark="HBM refilled free at every tenth of the steps: the time of no placement",
+            slices=10,
+            searched_by="sa-guided",
+        ),
     )
     key = f"{sparsity} %, {variation}" + ("" if variant == _PUBLISHED else f", {variant}")
     return Setting(key, {"sparsity": sparsity, "variation": variation, "variant": variant}, methods, ideal)

@@ -53,6 +53,11 @@ class Method:
         The published decode time.
     remark : str
         What the reader should know of the published number, or of this one.
+    slices : int
+        With more than 1 the steps are cut into so many parts, and each begins with whatever the method likes in the
+        fast tier, at no cost: what comes of it is the time of no placement, and the row says so.
+    searched_by : str
+        An earlier row of the setting, whose search found the parameters of this one's look-ahead policy.
     """
 
     policy: str
@@ -60,6 +65,8 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     published_s: float | None = None
     remark: str = ""
+    slices: int = 1
+    searched_by: str = ""
 
 
 @dataclass(frozen=True)

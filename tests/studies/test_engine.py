@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ METHODS = (
     Method("static", "static-oldest", published_s=2.0, remark="as published"),
     Method("ahead", "look-ahead", {"window_steps": 3, "ratio": 0.5}),
     Method("guided", "guided"),
+    Method("refilled", "look-ahead", slices=3, searched_by="guided"),
 )
 
 
@@ -49,7 +50,7 @@ class Small:
 
 
 STUDY = Small()
-POLICIES = ["unlimited", "static", "ahead", "guided", "annealed", "bound"]
+POLICIES = ["unlimited", "static", "ahead", "guided", "refilled", "annealed", "bound"]
 
 
 def test_every_row_is_there_and_in_order(tmp_path):
@@ -59,7 +60,7 @@ def test_every_row_is_there_and_in_order(tmp_path):
         (s, p) for s in ("tight", "roomy") for p in POLICIES
     ]
     assert json.loads((tmp_path / FILE).read_text(encoding="utf-8")) == json.loads(json.dumps(done.to_json()))
-    assert (tmp_path / "told.txt").read_text(encoding="utf-8") == "12"
+    assert (tmp_path / "told.txt").read_text(encoding="utf-8") == "14"
     assert done.files == (tmp_path / FILE, tmp_path / "told.txt")
     for setting in STUDY.settings(STUDY.scales["half"]):
         rows = {row["policy"]: row for row in done.rows if row["setting"] == setting.key}
@@ -76,6 +77,11 @@ def test_every_row_is_there_and_in_order(tmp_path):
         for row in rows.values():
             assert row["bound_s"] == rows["bound"]["reproduced_s"]
             assert (row["gap"] is not None) == row["feasible"]
+        options = {name: rows["guided"]["details"][name] for name in ("window_steps", "ratio")}
+        parts = [replace(instance, trace=instance.trace.window(steps)) for steps in ((0, 4), (4, 8), (8, 12))]
+        by_hand = sum(kvopt.solve(part, "look-ahead", **options).objective for part in parts)
+        assert rows["refilled"]["decode_s"] == pytest.approx(by_hand)
+        assert (rows["refilled"]["role"], rows["refilled"]["feasible"]) == ("claimed", False)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ def test_ctrl_c_keeps_the_rows_there_are(tmp_path):
 
     cut = studies.run(STUDY, "whole", tmp_path, processes=1, on_progress=interrupt)
     assert not cut.complete
-    assert [row["policy"] for row in cut.rows] == ["unlimited", "static", "ahead", "guided"]
+    assert [row["policy"] for row in cut.rows] == ["unlimited", "static", "ahead", "guided", "refilled"]
     assert not (tmp_path / "told.txt").exists()
     assert studies.run(STUDY, "whole", tmp_path, processes=1).complete
 

@@ -33,7 +33,7 @@ def test_lists_studies_with_paper_and_scales(arguments):
 def test_runs_and_goes_on(small, tmp_path):
     done = run("small", "--scale", "whole", "--out", tmp_path, "--processes", 1)
     assert done.exit_code == 0, done.output
-    assert "12 rows" in done.output
+    assert "14 rows" in done.output
     before = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
     again = run("small", "--scale", "whole", "--out", tmp_path)
     assert again.exit_code == 0, again.output
