@@ -429,23 +429,38 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
 
 @main.command()
 @click.argument("name", required=False)
-@click.option("--list", "listed", is_flag=True, help="The studies there are, and their scales.")
+@click.option("--list", "listed", is_flag=True, help="The studies there are, or the settings of NAME.")
 @click.option("--scale", default="tenth", show_default=True, help="Size, as a share of the published one.")
 @click.option("--out", type=Path, help="Folder for rows, tables, figures and the page. [default: the study's name]")
+@click.option(
+    "--only", multiple=True, metavar="SETTING", help="Run this setting; as often as there are. [default: all]"
+)
 @click.option("--processes", type=click.IntRange(min=1), help="Settings worked on at a time. [default: the scale's]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--fresh", is_flag=True, help="Overwrite what the folder has instead of taking up its rows.")
-def study(name, listed, scale, out, processes, seed, fresh) -> None:
+def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
     """Do a published evaluation again: NAME, with every number beside the published one and a certified bound."""
     from kvopt import studies
 
-    if listed or name is None:
+    if name is None:
         _print([line for known in studies.names() for line in describe.study_lines(studies.get(known))], None, None)
+        return
+    if listed:
+        _print(describe.study_lines(studies.get(name), settings=True), None, None)
         return
     chosen = studies.get(name)
     out = out or Path(name)
     with display(name) as show:
-        found = studies.run(chosen, scale, out, seed=seed, processes=processes, fresh=fresh, on_progress=show)
+        found = studies.run(
+            chosen,
+            scale,
+            out,
+            seed=seed,
+            only=only or None,
+            processes=processes,
+            fresh=fresh,
+            on_progress=show,
+        )
     if not found.complete:
         _leave_interrupted(f"{out / studies.FILE} has {len(found.rows)} rows; the same command goes on from here")
     _print([f"{len(found.rows)} rows", *(str(file) for file in found.files)], None, None)

@@ -231,7 +231,11 @@ def model_record(model: ModelSpec) -> dict[str, Any]:
     }
 
 
-def study_lines(study: Study) -> list[str]:
-    """A study, its paper and its scales."""
-    scales = ", ".join(f"{name} ({len(study.settings(scale))} settings)" for name, scale in study.scales.items())
-    return [f"{study.name}: {study.title}", f"  {study.reference}", f"  scales: {scales}"]
+def study_lines(study: Study, settings: bool = False) -> list[str]:
+    """A study, its paper and its scales; and its settings, if wanted."""
+    scales = ", ".join(f"{name} ({scale.share:g} of the published size)" for name, scale in study.scales.items())
+    lines = [f"{study.name}: {study.title}", f"  {study.reference}", f"  scales: {scales}"]
+    if settings:
+        keys = {setting.key for scale in study.scales.values() for setting in study.settings(scale)}
+        lines += ["  settings:", *(f"    {key}" for key in sorted(keys))]
+    return lines

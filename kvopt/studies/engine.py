@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -42,7 +42,7 @@ class StudyRun:
         dual bound likewise, and ``gap`` above it; ``kv_hit_rate`` and ``hit_rate_with_weights``; ``took_s``,
         ``details``, ``remark``.
     complete : bool
-        Whether no row is missing.
+        Whether no row that was asked for is missing.
     files : tuple of Path
         What was written.
     """
@@ -77,6 +77,7 @@ def run(
     out: str | os.PathLike,
     *,
     seed: int = 0,
+    only: Sequence[str] | None = None,
     processes: int | None = None,
     fresh: bool = False,
     on_progress: OnProgress | None = None,
@@ -91,6 +92,8 @@ def run(
     out : path
         A folder, made if need be. Rows that its ``study.json`` has of an earlier run are not computed again.
     seed : int
+    only : sequence of str, optional
+        Keys of the settings to run; all unless given. Rows that are there of others stay.
     processes : int, optional
         Settings worked on side by side; by default as many as there are cores, or one where the scale says so.
     fresh : bool
@@ -106,7 +109,8 @@ def run(
     Raises
     ------
     KvoptError
-        For an unknown scale, and where the folder cannot be written or holds a run of another study, scale or seed.
+        For an unknown scale or setting, and where the folder cannot be written or holds a run of another study, scale
+        or seed.
     """
     if scale not in study.scales:
         raise KvoptError("scale", f"{study.name} has no {scale!r}", f"Choose one of: {', '.join(study.scales)}")
@@ -116,6 +120,7 @@ def run(
     _make(path.parent)
     done = {} if fresh else _rows_of(path, study, scale, seed)
     settings = tuple(study.settings(size))
+    wanted = _wanted(settings, only)
     cores = os.cpu_count() or 1
     processes = processes or (cores if size.side_by_side else 1)
     job = _Job(study, size, seed, max(1, cores // processes), done)
@@ -123,8 +128,8 @@ def run(
 
     def so_far() -> StudyRun:
         rows = tuple(_with_bound(found, setting, policy) for setting in settings for policy in _policies(setting))
-        rows = tuple(row for row in rows if row is not None)
-        return StudyRun(study.name, scale, seed, rows, len(rows) == sum(len(_policies(s)) for s in settings))
+        complete = all((setting.key, policy) in found for setting in wanted for policy in _policies(setting))
+        return StudyRun(study.name, scale, seed, tuple(row for row in rows if row is not None), complete)
 
     def write() -> None:
         text = json.dumps(so_far().to_json(), indent=1)
@@ -139,7 +144,7 @@ def run(
         found[key, told["policy"]] = told
         write()
 
-    left = [setting for setting in settings if any((setting.key, policy) not in done for policy in _policies(setting))]
+    left = [setting for setting in wanted if any((setting.key, policy) not in done for policy in _policies(setting))]
     write()
     try:
         run_each(_work, job, left, processes=min(processes, max(len(left), 1)), on_event=take, on_done=lambda _: None)
@@ -148,6 +153,15 @@ def run(
     ended = so_far()
     files = study.publish(ended.rows, size, path.parent)
     return replace(ended, files=(path, *files))
+
+
+def _wanted(settings: Sequence[Setting], only: Sequence[str] | None) -> list[Setting]:
+    """The settings of those keys."""
+    known = {setting.key: setting for setting in settings}
+    for key in only or ():
+        if key not in known:
+            raise KvoptError("setting", f"there is no {key!r}", f"Choose from: {'; '.join(known)}")
+    return [setting for setting in settings if only is None or setting.key in only]
 
 
 def _policies(setting: Setting) -> list[str]:

@@ -118,6 +118,17 @@ def same(rows, others):
             assert one["reproduced_s"] == pytest.approx(other["reproduced_s"], rel=1e-3)
 
 
+def test_settings_may_be_run_one_by_one(tmp_path, whole):
+    roomy = studies.run(STUDY, "whole", tmp_path, processes=1, only=["roomy"])
+    assert roomy.complete
+    assert {row["setting"] for row in roomy.rows} == {"roomy"}
+    both = studies.run(STUDY, "whole", tmp_path, processes=1, only=["tight"])
+    assert both.complete
+    same(whole.rows, both.rows)
+    with pytest.raises(KvoptError, match=r"setting: there is no 'wide'. Choose from: tight; roomy"):
+        studies.run(STUDY, "whole", tmp_path, only=["wide"])
+
+
 def test_ctrl_c_keeps_the_rows_there_are(tmp_path):
     def interrupt(key, event):
         if event.detail.startswith("bound"):

@@ -30,6 +30,13 @@ def test_lists_studies_with_paper_and_scales(arguments):
     assert "tenth (" in done.output
 
 
+def test_lists_the_settings_of_one(small):
+    done = run("small", "--list")
+    assert done.exit_code == 0
+    assert "    roomy\n    tight" in done.output
+    assert "half (0.5 of the published size)" in done.output
+
+
 def test_runs_and_goes_on(small, tmp_path):
     done = run("small", "--scale", "whole", "--out", tmp_path, "--processes", 1)
     assert done.exit_code == 0, done.output
