@@ -275,6 +275,8 @@ def _zoom(ax: Axes, ends: list[float]) -> None:
         return
     low, high = min(ends), max(ends)
     room = max(high - low, 0.01 * high)
+    if room == 0:  # Everything is 0, which any axis shows.
+        return
     bottom, top = ax.get_ylim()
     ax.set_ylim(max(bottom, low - 1.0 * room), min(top, high + 2.0 * room))
 

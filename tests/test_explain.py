@@ -22,8 +22,8 @@ mpl.use("Agg")
 
 @pytest.fixture(scope="module")
 def instance():
-    trace = drifting(60, 10, n_lanes=2, read_share=0.2, seed=3, size_bytes=1024)
-    return kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(30e3))
+    trace = drifting(40, 8, n_lanes=2, read_share=0.2, seed=3, size_bytes=1024)
+    return kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(20e3))
 
 
 @pytest.fixture(scope="module")

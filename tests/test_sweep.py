@@ -43,7 +43,7 @@ def tiny(seed: int) -> kvopt.Instance:
 
 @pytest.fixture(scope="module")
 def trace():
-    return drifting(20, 6, n_lanes=2, read_share=0.2, seed=3, size_bytes=1024)
+    return drifting(20, 4, n_lanes=2, read_share=0.2, seed=3, size_bytes=1024)
 
 
 @pytest.fixture(scope="module")

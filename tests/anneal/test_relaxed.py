@@ -238,6 +238,7 @@ def test_with_a_schedule_of_ones_own_there_are_no_rounds_by_prices():
             "anneal",
             bound=bound,
             windows=True,
+            refine=False,
             schedule=schedule,
             on_progress=lambda e: said.append(e.detail),
         )
