@@ -77,7 +77,7 @@ def write(study: Fang2025, rows: Sequence[Row], scale: Scale, out: Path) -> list
         Words(
             "All reads of a slot, split over both memories as their bandwidths are. It ignores capacity and moves: a "
             "certified bound, not a policy. The published rows at 80-90 % lie below what the published cost model "
-            "gives for the stated sparsity; no reading of it that we tried explains them."
+            "gives for the stated sparsity; that is not explained."
         ),
         _ideal(found),
         Heading("At 60 %, by variation"),
