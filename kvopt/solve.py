@@ -281,8 +281,8 @@ def _guided(instance, time_limit, seed, given, on_progress, options) -> Result:
     from kvopt import policies
     from kvopt.anneal.guided import solve_guided
 
-    def place(window_steps: int, ratio: float) -> Placement:
-        return policies.simulate(instance, policies.get("look-ahead", window_steps=window_steps, ratio=ratio))
+    def place(searched: Instance, window_steps: int, ratio: float) -> Placement:
+        return policies.simulate(searched, policies.get("look-ahead", window_steps=window_steps, ratio=ratio))
 
     result = solve_guided(
         instance, place, time_limit_s=time_limit, seed=seed, on_progress=on_progress, **_checked(solve_guided, options)

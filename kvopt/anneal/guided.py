@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from kvopt.result import OnProgress, Progress, Result, Termination
 
 Point = tuple[int, int]
 """(W, R in tenths)."""
+Place = Callable[[Instance, int, float], Placement]
+"""(instance, W, R) -> the placement of the policy."""
 
 _START: Point = (5, 5)
 _WINDOW_MOVES, _RATIO_MOVES = (-2, -1, 1, 2), (-1, 1)
@@ -33,10 +35,13 @@ class _Search:
     """What has been tried so far."""
 
     instance: Instance
-    place: Callable[[int, float], Placement]
+    place: Place
     deadline: float
     began: float
     on_progress: OnProgress | None
+    reserve: float = 0.0
+    """Time to keep for the end, in times of one try."""
+    where: str = ""
     known: dict[Point, float] = field(default_factory=dict)
     best: Point | None = None
     placement: Placement | None = None
@@ -54,11 +59,15 @@ class _Search:
             return self.known[point]
         if self.best is not None and time.perf_counter() > self.deadline:
             raise _Over
-        placement = self.place(point[0], point[1] / 10)
+        began = time.perf_counter()
+        placement = self.place(self.instance, point[0], point[1] / 10)
         cost = self.known[point] = evaluate(self.instance, placement).objective
+        if self.best is None:
+            # What is left to do after the search takes its time, too.
+            self.deadline -= self.reserve * (time.perf_counter() - began)
         if self.best is None or cost < self.known[self.best]:
             self.best, self.placement = point, placement
-        detail = f"W = {point[0]}, R = {point[1] / 10:g}"
+        detail = f"W = {point[0]}, R = {point[1] / 10:g}{self.where}"
         unit = self.instance.objective.unit
         event = Progress(time.perf_counter() - self.began, self.known[self.best], detail=detail, unit=unit)
         self.history.append(event)
@@ -69,12 +78,13 @@ class _Search:
 
 def solve_guided(
     instance: Instance,
-    place: Callable[[int, float], Placement],
+    place: Place,
     *,
     time_limit_s: float | None = None,
     seed: int = 0,
     moves_per_level: int = 10,
     patience: int = 3,
+    search_lanes: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Result:
     """Anneal the window W and the ratio R of the look-ahead policy.
@@ -89,13 +99,17 @@ def solve_guided(
     ----------
     instance : Instance
     place : callable
-        (W, R) -> the placement of the policy.
+        (instance, W, R) -> the placement of the policy.
     time_limit_s : float, optional
         The best so far is returned when it is over, or at Ctrl-C; one policy is tried at least.
     seed : int
     moves_per_level, patience : int
         At least 1.
+    search_lanes : int, optional
+        Search on so many of the lanes, evenly spread, with their share of every tier but the last and a free start, and
+        run the best on all of them at the end; on all unless given. Where lanes are read alike nothing is lost by that.
     on_progress : callable, optional
+        During a search on some of the lanes, told what is achieved on those.
 
     Returns
     -------
@@ -105,7 +119,7 @@ def solve_guided(
     Raises
     ------
     MethodError
-        For fewer than one move or level.
+        For fewer than one move, level or lane, or more lanes than there are.
 
     References
     ----------
@@ -114,9 +128,19 @@ def solve_guided(
     for name, value in (("moves_per_level", moves_per_level), ("patience", patience)):
         if value < 1:
             raise MethodError(f"guided {name}", f"must be at least 1, got {value!r}", "Give a number of them")
+    n_lanes = instance.trace.n_lanes
+    if search_lanes is not None and not 1 <= search_lanes <= n_lanes:
+        raise MethodError(
+            "guided search_lanes",
+            f"must be between 1 and the trace's {n_lanes}, got {search_lanes!r}",
+            "Give some lanes",
+        )
+    searched = instance if search_lanes in (None, n_lanes) else _some_lanes(instance, search_lanes)
     began = time.perf_counter()
     deadline = began + (math.inf if time_limit_s is None else time_limit_s)
-    search = _Search(instance, place, deadline, began, on_progress)
+    search = _Search(searched, place, deadline, began, on_progress)
+    if searched is not instance:
+        search.reserve, search.where = n_lanes / search_lanes, f", on {search_lanes} of {n_lanes} lanes"
     termination = Termination.FINISHED
     try:
         _anneal(search, np.random.default_rng(seed), moves_per_level, patience)
@@ -127,16 +151,34 @@ def solve_guided(
     details = {"policies_tried": len(search.known)}
     if search.best is not None:
         details |= {"window_steps": search.best[0], "ratio": search.best[1] / 10}
+    placement = search.placement
+    if searched is not instance and placement is not None:
+        try:
+            placement = place(instance, search.best[0], search.best[1] / 10)
+        except KeyboardInterrupt:
+            placement, termination = None, Termination.INTERRUPTED
     return Result.judge(
         "guided",
         instance,
-        search.placement,
+        placement,
         termination=termination,
         elapsed_s=time.perf_counter() - began,
         seed=seed,
         history=tuple(search.history),
         details=details,
     )
+
+
+def _some_lanes(instance: Instance, count: int) -> Instance:
+    """An instance's problem on some of its lanes, evenly spread, with their share of all tiers but the last."""
+    n_lanes = instance.trace.n_lanes
+    platform, (fastest, *between, _) = instance.platform, instance.capacity_bytes
+    for tier, capacity in enumerate(between, 1):
+        platform = platform.with_capacity(capacity * count / n_lanes, tier=tier)
+    trace = instance.trace.window(lanes=[k * n_lanes // count for k in range(count)])
+    # A given start may hold more of these lanes than their share.
+    part = replace(instance, trace=trace, platform=platform, initial=None)
+    return part.with_hbm_bytes(fastest * count / n_lanes)
 
 
 def _anneal(search: _Search, rng: np.random.Generator, moves_per_level: int, patience: int) -> None:

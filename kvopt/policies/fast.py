@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.policies.belady import Belady
+from kvopt.policies.flush import ReactiveFlush
 from kvopt.policies.look_ahead import LookAhead
 from kvopt.policies.lru import Lru
+from kvopt.policies.page import Page
 from kvopt.policies.protocol import Policy
 from kvopt.policies.static import StaticHottest, StaticOldest, by_token
 from kvopt.result import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from kvopt.policies.kernels.course import Course
 
 EVENTS = 50
 """Progress events of one run; Ctrl-C is heard between them."""
@@ -29,8 +35,8 @@ def simulation_of(instance: Instance, policy: Policy) -> Simulation | None:
     """The compiled simulation of a policy, if there is one for the instance.
 
     There is for the shipped policies (not for classes derived from them) over two tiers of which the lower one has room
-    for all blocks, with a free start, and of written-back copies none. LRU, Belady and look-ahead must have blocks of
-    one size, those of a lane in a row.
+    for all blocks, with a free start, and of written-back copies none. But for the static ones blocks must be of one
+    size, those of a lane in a row.
 
     Parameters
     ----------
@@ -43,7 +49,8 @@ def simulation_of(instance: Instance, policy: Policy) -> Simulation | None:
         return None
     trace = instance.trace
     ordered = (trace.size_bytes == trace.size_bytes[0]).all() and (trace.lane[1:] >= trace.lane[:-1]).all()
-    for kinds, simulation in (((StaticOldest, StaticHottest), _static), ((Lru, Belady, LookAhead), _by_lanes)):
+    by_lanes = (Lru, Belady, LookAhead, Page, ReactiveFlush)
+    for kinds, simulation in (((StaticOldest, StaticHottest), _static), (by_lanes, _by_lanes)):
         if type(policy) in kinds and (simulation is _static or ordered):
             return simulation
     return None
@@ -88,7 +95,7 @@ def _by_lanes(instance: Instance, policy: Policy, on_progress: OnProgress | None
 
     began = time.perf_counter()
     course = course_of(instance)
-    slots, state = _kernel(policy, course)
+    slots, state = _kernel(policy, instance, course)
     log = Log(course.n_blocks, course.n_slots)
     # As it stands the kernel decides during slot -1 what slot 0 holds, and has nothing to decide during the last.
     slot, last, every = -1, course.n_slots - 1, max(course.n_slots // EVENTS, 1)
@@ -102,7 +109,7 @@ def _by_lanes(instance: Instance, policy: Policy, on_progress: OnProgress | None
     return log.placement()
 
 
-def _kernel(policy: Policy, course):
+def _kernel(policy: Policy, instance: Instance, course: Course):
     """(kernel, its state before slot 0) of a policy."""
     if type(policy) is Lru:
         from kvopt.policies.kernels.lru import lru_slots, lru_state
@@ -112,6 +119,16 @@ def _kernel(policy: Policy, course):
         from kvopt.policies.kernels.belady import belady_slots, belady_state
 
         return belady_slots, belady_state(course)
+    if type(policy) is Page:
+        from kvopt.policies.kernels.pages import pages_slots, pages_state
+
+        return pages_slots, pages_state(course, policy.page_tokens, policy.whole, policy.all_lanes)
+    if type(policy) is ReactiveFlush:
+        from kvopt.policies.kernels.flush import flush_slots, flush_state
+
+        lanes = 1 if policy.pooled else course.n_lanes
+        share = instance.capacity_bytes[0] / lanes // int(instance.trace.size_bytes[0])
+        return flush_slots, flush_state(course, int(min(share, course.n_blocks)))
     from kvopt.policies.kernels.look_ahead import look_ahead_slots, look_ahead_state
 
     return look_ahead_slots, look_ahead_state(course, policy.window_steps, policy.ratio)

@@ -9,6 +9,7 @@ from kvopt.anneal.guided import _KIND_SHARES, _moved, solve_guided
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.result import Termination
+from kvopt.sources.published import recent_and_scattered
 from kvopt.sources.synthetic import drifting
 
 
@@ -25,7 +26,8 @@ def look_ahead(instance, window, ratio):
 def test_the_result_is_the_best_policy_that_was_tried(instance):
     tried = {}
 
-    def place(window, ratio):
+    def place(searched, window, ratio):
+        assert searched is instance
         placement = look_ahead(instance, window, ratio)
         assert (window, ratio) not in tried
         tried[window, ratio] = kvopt.evaluate(instance, placement).objective
@@ -58,6 +60,44 @@ def test_one_policy_is_tried_whatever_the_time_limit(instance):
     assert result.details == {"policies_tried": 1, "window_steps": 5, "ratio": 0.5}
 
 
+def test_lanes_that_are_read_alike_are_searched_by_one_of_them(instance):
+    """The parameters are those of the search on all; what they achieve is of all lanes, however few were searched."""
+    alike = published_like(n_lanes=4)
+    events = []
+    one = kvopt.solve(alike, "guided", search_lanes=1, on_progress=events.append)
+    every = kvopt.solve(alike, "guided")
+    assert one.details == every.details
+    assert one.placement == every.placement
+    assert {e.detail.split(", on ")[1] for e in events} == {"1 of 4 lanes"}
+    some = kvopt.solve(instance, "guided", search_lanes=1)
+    found = look_ahead(instance, some.details["window_steps"], some.details["ratio"])
+    assert some.objective == kvopt.evaluate(instance, found).objective
+
+
+def test_a_search_on_some_lanes_has_their_share_of_the_room():
+    whole = published_like(n_lanes=4)
+    seen = []
+
+    def place(searched, window, ratio):
+        seen.append(searched)
+        return look_ahead(searched, window, ratio)
+
+    solve_guided(whole, place, search_lanes=2, time_limit_s=1e-9)
+    part, last = seen
+    assert last is whole
+    assert part.trace.n_lanes == 2
+    assert part.capacity_bytes[0] == pytest.approx(whole.capacity_bytes[0] / 2, abs=1)
+    assert part.capacity_bytes[1] == whole.capacity_bytes[1]
+    assert part.weight_bytes_per_slot == whole.weight_bytes_per_slot
+
+
+def published_like(n_lanes: int) -> Instance:
+    """Lanes that are all read alike, and room for as many blocks of each."""
+    trace = recent_and_scattered(prompt_tokens=40, n_steps=20, n_lanes=n_lanes, read_share=0.3, floor=0.8, seed=1)
+    room = 15 * n_lanes * int(trace.size_bytes[0])
+    return Instance(trace, Platform.preset("gh200"), weight_bytes_per_slot=1e4).with_hbm_bytes(room)
+
+
 def test_an_interruption_returns_the_best_so_far(instance):
     def interrupt(event):
         if "W = 5, R = 0.5" not in event.detail:
@@ -78,6 +118,12 @@ def test_moves_are_those_published():
     shares = [np.mean([(w != 50, r != 5) == kind for w, r in seen]) for kind in ((1, 0), (0, 1), (1, 1))]
     assert shares == pytest.approx(_KIND_SHARES, abs=0.03)
     assert all(1 <= w <= 3 and 1 <= r <= 10 for w, r in (_moved((2, 10), 3, rng) for _ in range(100)))
+
+
+@pytest.mark.parametrize("lanes", [0, 3])
+def test_lanes_there_are_not_cannot_be_searched(instance, lanes):
+    with pytest.raises(MethodError, match=f"guided search_lanes: must be between 1 and the trace's 2, got {lanes}"):
+        kvopt.solve(instance, "guided", search_lanes=lanes)
 
 
 @pytest.mark.parametrize("option", ["moves_per_level", "patience"])

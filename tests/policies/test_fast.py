@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 from kvopt import Instance, Platform, Rules, Trace, policies
 from kvopt.policies import get, simulate
 from kvopt.policies.fast import simulation_of
-from kvopt.policies.look_ahead import LookAhead
 from kvopt.policies.lru import Lru
 from kvopt.policies.simulate import simulate_by_slots
 from kvopt.sources.synthetic import drifting
 
-NAMES = ["belady", "look-ahead", "lru", "static-hottest", "static-oldest"]
+NAMES = ["belady", "look-ahead", "lru", "page", "reactive-flush", "static-hottest", "static-oldest"]
+OPTIONS = {
+    "look-ahead": st.fixed_dictionaries(
+        {"window_steps": st.integers(1, 16), "ratio": st.sampled_from([0.05, 0.3, 1.0])}
+    ),
+    "page": st.fixed_dictionaries(
+        {"page_tokens": st.integers(1, 6), "whole": st.booleans(), "all_lanes": st.booleans()},
+    ),
+    "reactive-flush": st.fixed_dictionaries({"pooled": st.booleans()}),
+}
 
 
 @st.composite
@@ -61,21 +69,29 @@ def both(instance: Instance, policy) -> tuple:
 
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=150, deadline=None)
-@given(instances_of_one_size(), st.integers(1, 16), st.sampled_from([0.05, 0.3, 1.0]))
-def test_placements_are_those_of_the_loop(name, instance, window, ratio):
-    policy = LookAhead(window, ratio) if name == "look-ahead" else get(name)
-    fast, slow = both(instance, policy)
+@given(instances_of_one_size(), st.data())
+def test_placements_are_those_of_the_loop(name, instance, data):
+    fast, slow = both(instance, get(name, **data.draw(OPTIONS.get(name, st.just({})))))
     assert fast == slow
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in NAMES),
+        ("page", {"all_lanes": True}),
+        ("page", {"all_lanes": True, "whole": False}),
+        ("page", {"page_tokens": 300}),
+        ("reactive-flush", {"pooled": False}),
+    ],
+)
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.7])
 @pytest.mark.parametrize("drift", [0.05, 0.6])
-def test_placements_are_those_of_the_loop_on_lanes_of_many_blocks(name, share, drift):
+def test_placements_are_those_of_the_loop_on_lanes_of_many_blocks(name, options, share, drift):
     """From less HBM than a step reads to more; lanes of more blocks than a vector batch, and not a multiple of one."""
     trace = drifting(150, 41, n_lanes=3, read_share=0.2, drift=drift, seed=3)
     instance = Instance(trace, Platform.preset("gh200")).with_hbm_bytes(share * trace.size_bytes.sum())
-    fast, slow = both(instance, get(name))
+    fast, slow = both(instance, get(name, **options))
     assert fast == slow
     assert fast.violations(instance) == []
 
@@ -149,7 +165,7 @@ def test_progress_and_an_interruption():
         policies.simulate(instance, Lru(), interrupt)
 
 
-@pytest.mark.parametrize("name", ["belady", "look-ahead", "lru"])
+@pytest.mark.parametrize("name", ["belady", "look-ahead", "lru", "page", "reactive-flush"])
 def test_a_full_page_is_turned_and_nothing_is_lost(name, monkeypatch):
     from kvopt.policies.kernels import log
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from kvopt.instance import Instance
 from kvopt.policies.kernels.reading import Runs
+from kvopt.policies.static import by_token
 from kvopt.trace import PREFILL
 
 
@@ -66,3 +67,10 @@ def by_slot(slot: np.ndarray, n_slots: int) -> tuple[np.ndarray, np.ndarray]:
     """int32[B], int64[T + 2]: the blocks in order of their slots, of one slot ascending, and where each begins."""
     order = np.argsort(slot, kind="stable").astype(np.int32)
     return order, np.concatenate([[0], np.cumsum(np.bincount(slot, minlength=n_slots + 1))])
+
+
+def oldest(course: Course) -> np.ndarray:
+    """int64[...]: what fills the fast tier in slot 0 where the oldest tokens do."""
+    first = course.born[: course.born_ptr[1]].astype(np.int64)
+    lane = np.repeat(np.arange(course.n_lanes), np.diff(course.lane_ptr))
+    return by_token(first, lane, course.n_lanes)[: course.room]
