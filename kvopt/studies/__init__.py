@@ -11,10 +11,10 @@ from __future__ import annotations
 from importlib import metadata
 
 from kvopt.errors import MethodError
-from kvopt.studies.engine import FILE, StudyRun, run
+from kvopt.studies.engine import FILE, StudyRun, load, run
 from kvopt.studies.study import Method, Scale, Setting, Study
 
-__all__ = ["FILE", "GROUP", "Method", "Scale", "Setting", "Study", "StudyRun", "get", "names", "run"]
+__all__ = ["FILE", "GROUP", "Method", "Scale", "Setting", "Study", "StudyRun", "get", "load", "names", "run"]
 
 GROUP = "kvopt.studies"
 

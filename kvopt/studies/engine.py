@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from kvopt.workers import run_each
 UNLIMITED, BOUND, ANNEALED = "unlimited", "bound", "annealed"
 """Rows that every setting has."""
 FILE = "study.json"
+_AGAIN = 0.1
+"""Share of a bound's time limit that it takes to go on from its checkpoint, for annealing to start from."""
 OnProgress = Callable[[str, Progress], None]
 
 
@@ -54,6 +57,20 @@ class StudyRun:
     complete: bool
     files: tuple[Path, ...] = ()
 
+    def find(self, **labels: Any) -> list[Row]:
+        """The rows that have these values, in their order: ``find(sparsity=60, policy="static")``.
+
+        Raises
+        ------
+        KvoptError
+            For a label that no row has.
+        """
+        for name in labels:
+            if not any(name in row for row in self.rows):
+                known = ", ".join(self.rows[0]) if self.rows else "none"
+                raise KvoptError(name, f"no row of {self.study} has it", f"Rows have: {known}")
+        return [row for row in self.rows if all(row.get(name) == value for name, value in labels.items())]
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         head = {"study": self.study, "scale": self.scale, "seed": self.seed, "version": versions()["kvopt"]}
@@ -69,6 +86,13 @@ class _Job:
     seed: int
     threads: int
     done: dict[tuple[str, str], Row]
+    out: Path
+
+    def checkpoint(self, setting: Setting) -> Path | None:
+        """Where a bound that takes long keeps its multipliers."""
+        if self.scale.side_by_side:
+            return None
+        return self.out / "bounds" / (re.sub(r"[^a-z0-9]+", "-", setting.key.lower()).strip("-") + ".npz")
 
 
 def run(
@@ -90,14 +114,15 @@ def run(
     scale : str
         One of its scales.
     out : path
-        A folder, made if need be. Rows that its ``study.json`` has of an earlier run are not computed again.
+        A folder, made if need be. Rows that its ``study.json`` has of an earlier run are not computed again. Where
+        settings take long, ``bounds`` in there has the multipliers, which ``kvopt verify`` takes as certificates.
     seed : int
     only : sequence of str, optional
         Keys of the settings to run; all unless given. Rows that are there of others stay.
     processes : int, optional
         Settings worked on side by side; by default as many as there are cores, or one where the scale says so.
     fresh : bool
-        Take no rows up.
+        Take up neither rows nor bounds.
     on_progress : callable, optional
         Called with a setting's name and its progress.
 
@@ -117,13 +142,16 @@ def run(
     if processes is not None and processes < 1:
         raise KvoptError("processes", f"must be at least 1, got {processes}", "Give the number of processes")
     size, path = study.scales[scale], Path(out) / FILE
-    _make(path.parent)
+    _make(path.parent if size.side_by_side else path.parent / "bounds")
     done = {} if fresh else _rows_of(path, study, scale, seed)
+    if fresh:
+        for checkpoint in (path.parent / "bounds").glob("*.npz"):
+            checkpoint.unlink()
     settings = tuple(study.settings(size))
     wanted = _wanted(settings, only)
     cores = os.cpu_count() or 1
     processes = processes or (cores if size.side_by_side else 1)
-    job = _Job(study, size, seed, max(1, cores // processes), done)
+    job = _Job(study, size, seed, max(1, cores // processes), done, path.parent)
     found = dict(done)
 
     def so_far() -> StudyRun:
@@ -182,15 +210,44 @@ def _rows_of(path: Path, study: Study, scale: str, seed: int) -> dict[tuple[str,
     if not path.exists():
         return {}
     fix = "Choose another folder, or take up nothing with --fresh"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        rows = {(row["setting"], row["policy"]): row for row in data["rows"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KvoptError("--out", f"{path} is no study's ({error})", fix) from None
+    data = _read(path, fix)
     for name, mine in (("study", study.name), ("scale", scale), ("seed", seed), ("version", versions()["kvopt"])):
         if data.get(name) != mine:
             raise KvoptError("--out", f"{path} is of another run: its {name} is {data.get(name)!r}, not {mine!r}", fix)
-    return rows
+    return {(row["setting"], row["policy"]): row for row in data["rows"]}
+
+
+def _read(path: Path, fix: str) -> dict[str, Any]:
+    """What the file of a run says, with rows that have settings and policies."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(row[name], str) for row in data["rows"] for name in ("setting", "policy")):
+            raise TypeError("a row's setting or policy is no text")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KvoptError("--out", f"{path} is no study's ({error})", fix) from None
+    return data
+
+
+def load(path: str | os.PathLike) -> StudyRun:
+    """A run that was written down.
+
+    Parameters
+    ----------
+    path : path
+        The folder given to :func:`run`, or the ``study.json`` in it.
+
+    Raises
+    ------
+    KvoptError
+        When there is no such run.
+    """
+    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    fix = "Name a folder that kvopt study wrote, or the study.json in it"
+    data = _read(file, fix)
+    try:
+        return StudyRun(data["study"], data["scale"], data["seed"], tuple(data["rows"]), data["complete"], (file,))
+    except KeyError as error:
+        raise KvoptError("--out", f"{file} does not say its {error}", fix) from None
 
 
 def _with_bound(found: dict[tuple[str, str], Row], setting: Setting, policy: str) -> Row | None:
@@ -240,9 +297,18 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
             best, best_row = result, row
     if not (missing(ANNEALED) or missing(BOUND)):
         return
-    bound = dual_bound(instance, time_limit_s=job.scale.bound_s, threads=job.threads, on_progress=saying(BOUND))
+    kept = job.checkpoint(setting)
+    again = kept is not None and kept.exists() and not missing(BOUND)
+    bound = dual_bound(
+        instance,
+        time_limit_s=job.scale.bound_s * (_AGAIN if again else 1.0),
+        threads=job.threads,
+        checkpoint=kept,
+        on_progress=saying(BOUND),
+    )
     _go_on(bound)
-    tell((setting.key, _bound_row(job, setting, BOUND, bound, None)))
+    if missing(BOUND):
+        tell((setting.key, _bound_row(job, setting, BOUND, bound, None)))
     if missing(ANNEALED):
         annealed = solve(
             instance,

@@ -67,6 +67,8 @@ class _Variant:
     layers_alike : bool
     workload : str
         "scattered", "skipped" or "captured".
+    swapped : float
+        Share of the drawn tokens that is exchanged in each step; 0 for one token.
     """
 
     rules: Rules = _PAPER
@@ -76,12 +78,16 @@ class _Variant:
     batch: int = 1
     layers_alike: bool = True
     workload: str = "scattered"
+    swapped: float = 0.05
 
 
 _PUBLISHED = "published"
 _VARIANTS = {
     _PUBLISHED: _Variant(),
-    "skipped sets": _Variant(workload="skipped"),
+    "10 % swapped": _Variant(swapped=0.1),
+    "20 % swapped": _Variant(swapped=0.2),
+    "skipped sets": _Variant(workload="skipped", swapped=0.03),
+    "skipped sets, one swapped": _Variant(workload="skipped", swapped=0.0),
     "layers differ": _Variant(layers_alike=False),
     "25 GiB": _Variant(hbm_bytes=LARGER_HBM_BYTES),
     "overlapped": _Variant(platform="fang2025-overlapped"),
@@ -92,6 +98,8 @@ _VARIANTS = {
     "grouped-query, batch 16": _Variant(token_bytes=GROUPED_QUERY_BYTES, batch=16),
     "captured": _Variant(workload="captured"),
 }
+_FREEDOM = ("10 % swapped", "20 % swapped", "skipped sets", "skipped sets, one swapped", "25 GiB")
+"""What the publication leaves open: its generator's numbers and way of drawing, and which of two capacities."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ class Fang2025:
         """60 % by variation first, then by sparsity, then what the assumptions are worth."""
         points = [(60, variation, _PUBLISHED) for variation in ("low", "high", "middle")]
         points += [(sparsity, "middle", _PUBLISHED) for sparsity in _BY_SPARSITY if sparsity != 60]
-        points += [(60, "low", "skipped sets")]
+        points += [(60, "low", variant) for variant in _FREEDOM]
         points += [(60, "high", variant) for variant in _VARIANTS if variant != _PUBLISHED]
         return tuple(_setting(*point) for point in points)
 
@@ -141,13 +149,15 @@ class Fang2025:
 
 def _setting(sparsity: int, variation: str, variant: str) -> Setting:
     published = _BY_SPARSITY[sparsity] if variation == "middle" else _BY_VARIATION[variation]
-    if variant not in (_PUBLISHED, "skipped sets"):
+    if variant not in (_PUBLISHED, *_FREEDOM):
         published = (None,) * 5
     static, reactive, page, guided, ideal = published
     placeholder = _PLACEHOLDER if variation == "middle" and sparsity in _PLACEHOLDERS else ""
+    # Layers that read alike are searched by one of them.
+    searching = {"search_lanes": 1} if _VARIANTS[variant].layers_alike and variant != "captured" else {}
     every_layer = (Method("page-all-layers", "page", {"all_lanes": True}, page, "whole pages, in all layers"),)
     if variant != _PUBLISHED:
-        every_layer = ()  # It takes longer than all others together, and says the same everywhere.
+        every_layer = ()  # It takes longest, and says the same everywhere.
     methods = (
         Method("static", "static-oldest", published_s=static),
         Method("static-hottest", "static-hottest", remark="a fair static rule: the most read stay"),
@@ -157,7 +167,8 @@ def _setting(sparsity: int, variation: str, variant: str) -> Setting:
         Method("page", "page", {"whole": False}, page, "of a page what is being read, in the layer that lacks it"),
         Method("page-whole", "page", remark="whole pages, in the layer that lacks them"),
         *every_layer,
-        Method("sa-guided", "guided", published_s=guided, remark=placeholder),
+        Method("sa-start", "look-ahead", {"window_steps": 5, "ratio": 0.5}, guided, "where that search begins"),
+        Method("sa-guided", "guided", searching, guided, placeholder),
         Method(
             "sa-guided-refilled",
             "look-ahead",
@@ -175,12 +186,14 @@ def _trace(variant: _Variant, sparsity: float, variation: str, share: float, see
     size = variant.token_bytes * variant.batch
     if variant.workload == "captured":
         return example_trace()
-    tokens = {"prompt_tokens": round(PROMPT * share), "n_steps": round(STEPS * share), "n_lanes": layers}
+    prompt = round(PROMPT * share)
+    tokens = {"prompt_tokens": prompt, "n_steps": round(STEPS * share), "n_lanes": layers}
     every = {"independent_lanes": not variant.layers_alike, "size_bytes": size, "seed": seed}
     floor = 1 - (1 - sparsity) * _RECENT[variation]
     if variant.workload == "skipped":
-        return skipping(**tokens, **every, sparsity=sparsity, ceiling=floor)
-    return recent_and_scattered(**tokens, **every, read_share=1 - sparsity, floor=floor)
+        swapped = variant.swapped or 1 / (sparsity * prompt)
+        return skipping(**tokens, **every, sparsity=sparsity, ceiling=floor, swap_share=swapped)
+    return recent_and_scattered(**tokens, **every, read_share=1 - sparsity, floor=floor, swap_share=variant.swapped)
 
 
 def _mean_read_bytes() -> float:

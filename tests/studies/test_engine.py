@@ -11,6 +11,8 @@ import pytest
 
 import kvopt
 from kvopt import studies
+from kvopt.bounds.certificate import verify
+from kvopt.certificate_io import load_certificate
 from kvopt.errors import KvoptError, MethodError
 from kvopt.sources.synthetic import drifting
 from kvopt.studies import FILE, Method, Scale, Setting
@@ -33,7 +35,11 @@ class Small:
 
     @property
     def scales(self) -> Mapping[str, Scale]:
-        return {"whole": Scale("whole", 1.0, 5.0, 0.3, 5.0), "half": Scale("half", 0.5, 5.0, 0.3, 5.0)}
+        return {
+            "whole": Scale("whole", 1.0, 5.0, 0.3, 5.0),
+            "half": Scale("half", 0.5, 5.0, 0.3, 5.0),
+            "long": Scale("long", 1.0, 5.0, 0.3, 5.0, side_by_side=False),
+        }
 
     def settings(self, scale):
         return tuple(Setting(key, {"of": key}, METHODS, ideal_published_s=1.0) for key in ("tight", "roomy"))
@@ -141,6 +147,54 @@ def test_ctrl_c_keeps_the_rows_there_are(tmp_path):
     assert studies.run(STUDY, "whole", tmp_path, processes=1).complete
 
 
+def test_a_long_bound_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
+    """The bound's row stays what it was when annealing alone is missing; --fresh takes nothing up."""
+    done = studies.run(STUDY, "long", tmp_path, only=["tight"])
+    kept = tmp_path / "bounds" / "tight.npz"
+    instance = STUDY.instance(STUDY.settings(STUDY.scales["long"])[0], STUDY.scales["long"], 0)
+    row = done.find(policy="bound")[0]
+    assert verify(instance, load_certificate(kept, instance)) == pytest.approx(row["decode_s"], rel=1e-6)
+    limits = []
+    dual = studies.engine.dual_bound
+
+    def watched(instance, **options):
+        limits.append((options["time_limit_s"], options["checkpoint"] == kept and kept.exists()))
+        return dual(instance, **options)
+
+    monkeypatch.setattr(studies.engine, "dual_bound", watched)
+    rows = [r for r in done.rows if r["policy"] != "annealed"]
+    (tmp_path / FILE).write_text(json.dumps(replace(done, rows=tuple(rows)).to_json()), encoding="utf-8")
+    again = studies.run(STUDY, "long", tmp_path, only=["tight"], processes=1)
+    assert again.complete
+    assert again.find(policy="bound") == [row]
+    studies.run(STUDY, "long", tmp_path, only=["tight"], processes=1, fresh=True)
+    assert limits == [(0.5, True), (5.0, False)]
+
+
+def test_a_run_is_loaded_and_looked_into(tmp_path, whole):
+    (tmp_path / FILE).write_text(json.dumps(whole.to_json()), encoding="utf-8")
+    for path in (tmp_path, tmp_path / FILE):
+        loaded = studies.load(path)
+        assert loaded.rows == whole.rows
+        assert (loaded.study, loaded.scale, loaded.seed, loaded.complete) == ("small", "whole", 0, True)
+    assert loaded.find(of="tight", policy="static") == [loaded.rows[1]]
+    assert len(loaded.find(policy="static")) == 2
+    assert loaded.find(policy="nobody's") == []
+    with pytest.raises(KvoptError, match=r"colour: no row of small has it. Rows have: setting, of, policy"):
+        loaded.find(colour="red")
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "{", '{"rows": [{}]}', '{"rows": []}', '{"rows": [{"setting": 1, "policy": "a"}]}']
+)
+def test_what_is_no_run_is_not_loaded(tmp_path, text):
+    (tmp_path / FILE).write_text(text, encoding="utf-8")
+    with pytest.raises(KvoptError, match="that kvopt study wrote"):
+        studies.load(tmp_path)
+    with pytest.raises(KvoptError, match="is no study's"):
+        studies.load(tmp_path / "nowhere.json")
+
+
 def test_processes_make_the_same_rows(tmp_path, whole):
     two = studies.run(STUDY, "whole", tmp_path, processes=2)
     same(whole.rows, two.rows)
@@ -161,7 +215,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path, whole):
 
 
 def test_bad_arguments_are_refused(tmp_path):
-    with pytest.raises(KvoptError, match=r"scale: small has no 'third'. Choose one of: whole, half"):
+    with pytest.raises(KvoptError, match=r"scale: small has no 'third'. Choose one of: whole, half, long"):
         studies.run(STUDY, "third", tmp_path)
     with pytest.raises(KvoptError, match="processes: must be at least 1"):
         studies.run(STUDY, "whole", tmp_path, processes=0)
