@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kvopt.bounds import dual_bound
 from kvopt.errors import KvoptError
@@ -21,6 +21,9 @@ from kvopt.solve import bound as bound_of
 from kvopt.solve import solve
 from kvopt.studies.study import Method, Row, Scale, Setting, Study
 from kvopt.workers import run_each
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNLIMITED, BOUND, ANNEALED = "unlimited", "bound", "annealed"
 """Rows that every setting has."""
@@ -57,19 +60,12 @@ class StudyRun:
     complete: bool
     files: tuple[Path, ...] = ()
 
-    def find(self, **labels: Any) -> list[Row]:
-        """The rows that have these values, in their order: ``find(sparsity=60, policy="static")``.
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame."""
+        import pandas as pd
 
-        Raises
-        ------
-        KvoptError
-            For a label that no row has.
-        """
-        for name in labels:
-            if not any(name in row for row in self.rows):
-                known = ", ".join(self.rows[0]) if self.rows else "none"
-                raise KvoptError(name, f"no row of {self.study} has it", f"Rows have: {known}")
-        return [row for row in self.rows if all(row.get(name) == value for name, value in labels.items())]
+        return pd.DataFrame(list(self.rows))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

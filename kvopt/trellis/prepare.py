@@ -21,7 +21,7 @@ _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
 _PART_RUNS, _PART_STEPS, _MOST_PARTS = 10_000, 0.5, 4
 """A part of a single lane has at least so many runs, and so many lane steps a run at most: it keeps flows of its own,
-by lane step, which are added up. Measured with two threads: 1.7 times as fast at 100 runs a step, 1.3 times at 4."""
+by lane step, which are added up. ``tests.benchmarks.bench_trellis`` prints what two threads gain."""
 _DENSE = 16
 """Runs a lane step from which on nearly all of the table is used, and not worth the look at which entries are."""
 

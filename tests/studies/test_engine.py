@@ -152,7 +152,7 @@ def test_a_long_bound_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     done = studies.run(STUDY, "long", tmp_path, only=["tight"])
     kept = tmp_path / "bounds" / "tight.npz"
     instance = STUDY.instance(STUDY.settings(STUDY.scales["long"])[0], STUDY.scales["long"], 0)
-    row = done.find(policy="bound")[0]
+    row = next(row for row in done.rows if row["policy"] == "bound")
     assert verify(instance, load_certificate(kept, instance)) == pytest.approx(row["decode_s"], rel=1e-6)
     limits = []
     dual = studies.engine.dual_bound
@@ -166,7 +166,7 @@ def test_a_long_bound_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     (tmp_path / FILE).write_text(json.dumps(replace(done, rows=tuple(rows)).to_json()), encoding="utf-8")
     again = studies.run(STUDY, "long", tmp_path, only=["tight"], processes=1)
     assert again.complete
-    assert again.find(policy="bound") == [row]
+    assert row in again.rows
     studies.run(STUDY, "long", tmp_path, only=["tight"], processes=1, fresh=True)
     assert limits == [(0.5, True), (5.0, False)]
 
@@ -177,11 +177,9 @@ def test_a_run_is_loaded_and_looked_into(tmp_path, whole):
         loaded = studies.load(path)
         assert loaded.rows == whole.rows
         assert (loaded.study, loaded.scale, loaded.seed, loaded.complete) == ("small", "whole", 0, True)
-    assert loaded.find(of="tight", policy="static") == [loaded.rows[1]]
-    assert len(loaded.find(policy="static")) == 2
-    assert loaded.find(policy="nobody's") == []
-    with pytest.raises(KvoptError, match=r"colour: no row of small has it. Rows have: setting, of, policy"):
-        loaded.find(colour="red")
+    frame = loaded.frame
+    assert list(frame.policy) == POLICIES * 2
+    assert frame.query("of == 'tight' and policy == 'static'").published_s.tolist() == [2.0]
 
 
 @pytest.mark.parametrize(
