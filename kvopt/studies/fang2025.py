@@ -114,7 +114,7 @@ class Fang2025:
     def scales(self) -> Mapping[str, Scale]:
         return {
             "full": Scale("full", 1.0, bound_s=900.0, anneal_s=1500.0, search_s=3600.0, side_by_side=False),
-            "tenth": Scale("tenth", 0.1, bound_s=15.0, anneal_s=20.0, search_s=20.0),
+            "tenth": Scale("tenth", 0.1, bound_s=10.0, anneal_s=12.0, search_s=10.0),
             "hundredth": Scale("hundredth", 0.01, bound_s=2.0, anneal_s=2.0, search_s=2.0),
         }
 
@@ -124,7 +124,7 @@ class Fang2025:
         points += [(sparsity, "middle", _PUBLISHED) for sparsity in _BY_SPARSITY if sparsity != 60]
         points += [(60, "low", variant) for variant in _FREEDOM]
         points += [(60, "high", variant) for variant in _VARIANTS if variant != _PUBLISHED]
-        return tuple(_setting(*point) for point in points)
+        return tuple(_setting(*point, scale) for point in points)
 
     def instance(self, setting: Setting, scale: Scale, seed: int) -> Instance:
         """At a scale, steps, tokens, weights and HBM are that share of the published ones; layers, sizes of tokens and
@@ -147,7 +147,7 @@ class Fang2025:
         return write(self, rows, scale, out)
 
 
-def _setting(sparsity: int, variation: str, variant: str) -> Setting:
+def _setting(sparsity: int, variation: str, variant: str, scale: Scale) -> Setting:
     published = _BY_SPARSITY[sparsity] if variation == "middle" else _BY_VARIATION[variation]
     if variant not in (_PUBLISHED, *_FREEDOM):
         published = (None,) * 5
@@ -156,8 +156,8 @@ def _setting(sparsity: int, variation: str, variant: str) -> Setting:
     # Layers that read alike are searched by one of them.
     searching = {"search_lanes": 1} if _VARIANTS[variant].layers_alike and variant != "captured" else {}
     every_layer = (Method("page-all-layers", "page", {"all_lanes": True}, page, "whole pages, in all layers"),)
-    if variant != _PUBLISHED:
-        every_layer = ()  # It takes longest, and says the same everywhere.
+    if variant != _PUBLISHED or scale.share == 1:
+        every_layer = ()  # It takes longer than all others together, and says the same everywhere.
     methods = (
         Method("static", "static-oldest", published_s=static),
         Method("static-hottest", "static-hottest", remark="a fair static rule: the most read stay"),

@@ -34,6 +34,7 @@ def rows(*, times=TIMES):
                     "bound_s": times[BOUND],
                     "gap": None if certified else seconds / times[BOUND] - 1,
                     "kv_hit_rate": None if certified else 0.5,
+                    "hit_rate_with_weights": None if certified else 0.7,
                     "remark": "",
                 }
             )
@@ -62,6 +63,13 @@ def test_published_and_reproduced_stand_side_by_side(written):
     assert found["static"]["above bound"] == "+317 %"
     assert (found[BOUND]["role"], found[BOUND]["feasible"]) == ("certified", "no")
     assert (found["sa-guided"]["role"], found["sa-guided"]["feasible"]) == ("achieved", "yes")
+
+
+def test_published_hits_stand_beside_those_of_the_middle_variation(written):
+    found = {row["policy"]: row for row in table(written, "variation_middle")}
+    assert (found["static"]["hits, weights too"], found["static"]["published"]) == ("70.0 %", "58.3 %")
+    assert found["static-hottest"]["published"] == "-"
+    assert {row["published"] for row in table(written, "variation_low")} == {"-"}
 
 
 def test_the_headline_is_ratios_to_static(written):
