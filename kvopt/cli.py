@@ -441,6 +441,7 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
 def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
     """Do a published evaluation again: NAME, with every number beside the published one and a certified bound."""
     from kvopt import studies
+    from kvopt.studies.summary import summary_lines
 
     if name is None:
         _print([line for known in studies.names() for line in describe.study_lines(studies.get(known))], None, None)
@@ -463,7 +464,7 @@ def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
         )
     if not found.complete:
         _leave_interrupted(f"{out / studies.FILE} has {len(found.rows)} rows; the same command goes on from here")
-    _print([f"{len(found.rows)} rows", *(str(file) for file in found.files)], None, None)
+    _print(summary_lines(found), None, None)
 
 
 def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):

@@ -119,13 +119,18 @@ def sweep_lines(found: Sweep) -> list[str]:
         )
         for p in found.points
     ]
+    return [f"decode time by {found.vary}", *aligned(rows, _WORDS)]
+
+
+def aligned(rows: list[tuple[str, ...]], words: tuple[int, ...]) -> list[str]:
+    """Rows in columns, those of words set flush left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(row: tuple[str, ...]) -> str:
         cells = enumerate(zip(row, widths, strict=True))
-        return "  ".join(cell.ljust(w) if i in _WORDS else cell.rjust(w) for i, (cell, w) in cells).rstrip()
+        return "  ".join(cell.ljust(w) if i in words else cell.rjust(w) for i, (cell, w) in cells).rstrip()
 
-    return [f"decode time by {found.vary}", *(f"  {line(row)}" for row in rows)]
+    return [f"  {line(row)}" for row in rows]
 
 
 def _taken_over(unit: str, point: SweepPoint) -> str:

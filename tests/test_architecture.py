@@ -68,7 +68,8 @@ HEAVY = ("numba", "pandas", "scipy", "pyomo", "highspy", "matplotlib", "torch", 
 
 NUMBA_BESIDE = {
     "kvopt.bounds.descent",
-    *(f"kvopt.policies.kernels.{name}" for name in ("belady", "hits", "log", "look_ahead", "lru", "reading", "static")),
+    *(f"kvopt.policies.kernels.{name}" for name in ("belady", "flush", "hits", "log", "look_ahead", "lru")),
+    *(f"kvopt.policies.kernels.{name}" for name in ("pages", "reading", "static")),
 }
 """Modules with kernels outside the packages that are made of them."""
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from kvopt import studies
 from kvopt.cli import main
+from kvopt.units import percent, seconds_text
 from tests.studies.test_engine import STUDY
 
 
@@ -41,6 +42,13 @@ def test_runs_and_goes_on(small, tmp_path):
     done = run("small", "--scale", "whole", "--out", tmp_path, "--processes", 1)
     assert done.exit_code == 0, done.output
     assert "14 rows" in done.output
+    line = next(line for line in done.output.splitlines() if line.startswith("  tight"))
+    rows = {r["policy"]: r for r in studies.load(tmp_path).rows if r["setting"] == "tight"}
+    best = min((r for p, r in rows.items() if r["feasible"] and p != "annealed"), key=lambda r: r["reproduced_s"])
+    for row in (rows["bound"], rows["annealed"], best):
+        assert seconds_text(row["reproduced_s"]) in line
+    assert f" {best['policy']} " in line
+    assert line.endswith(percent(best["gap"], sign=True))
     before = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))
     again = run("small", "--scale", "whole", "--out", tmp_path)
     assert again.exit_code == 0, again.output
