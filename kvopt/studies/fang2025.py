@@ -30,6 +30,8 @@ MULTI_HEAD_BYTES, GROUPED_QUERY_BYTES = 16_384, 4_096
 HBM_BYTES = 23 * 2**30 - 16e9
 LARGER_HBM_BYTES = 25 * 2**30 - 16e9
 
+_START = MappingProxyType({"window_steps": 5, "ratio": 0.5})
+_REFILLED = "HBM refilled free at every tenth of the steps: the time of no placement"
 _PLACEHOLDER = "the published number is ideal plus a constant: a placeholder"
 _BY_SPARSITY = {
     40: (189.696, 147.857, 95.907, 40.305, 31.905),
@@ -149,37 +151,30 @@ class Fang2025:
 
 def _setting(sparsity: int, variation: str, variant: str, scale: Scale) -> Setting:
     published = _BY_SPARSITY[sparsity] if variation == "middle" else _BY_VARIATION[variation]
-    if variant not in (_PUBLISHED, *_FREEDOM):
-        published = (None,) * 5
-    static, reactive, page, guided, ideal = published
+    compared = variant in (_PUBLISHED, *_FREEDOM)
+    static, reactive, page, guided, ideal = published if compared else (None,) * 5
     placeholder = _PLACEHOLDER if variation == "middle" and sparsity in _PLACEHOLDERS else ""
     # Layers that read alike are searched by one of them.
     searching = {"search_lanes": 1} if _VARIANTS[variant].layers_alike and variant != "captured" else {}
-    every_layer = (Method("page-all-layers", "page", {"all_lanes": True}, page, "whole pages, in all layers"),)
-    if variant != _PUBLISHED or scale.share == 1:
-        every_layer = ()  # It takes longer than all others together, and says the same everywhere.
-    methods = (
+    methods = [
         Method("static", "static-oldest", published_s=static),
         Method("static-hottest", "static-hottest", remark="a fair static rule: the most read stay"),
         Method("reactive-lru", "lru", published_s=reactive, remark="as the paper has it"),
         Method("reactive-flush", "reactive-flush", published_s=reactive, remark="as its simulator has it"),
         Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, "and each layer has its own HBM"),
         Method("page", "page", {"whole": False}, page, "of a page what is being read, in the layer that lacks it"),
-        Method("page-whole", "page", remark="whole pages, in the layer that lacks them"),
-        *every_layer,
-        Method("sa-start", "look-ahead", {"window_steps": 5, "ratio": 0.5}, guided, "where that search begins"),
-        Method("sa-guided", "guided", searching, guided, placeholder),
-        Method(
-            "sa-guided-refilled",
-            "look-ahead",
-            published_s=guided,
-            remark="HBM refilled free at every tenth of the steps: the time of no placement",
-            slices=10,
-            searched_by="sa-guided",
-        ),
-    )
+        Method("page-whole", "page", {}, page, "whole pages, in the layer that lacks them"),
+    ]
+    if variant == _PUBLISHED and sparsity == 60 and scale.share < 1:
+        # It takes longer than all others together.
+        methods += [Method("page-all-layers", "page", {"all_lanes": True}, page, "whole pages, in all layers")]
+    if compared:
+        methods += [Method("sa-start", "look-ahead", dict(_START), guided, "where the published search begins")]
+    methods += [Method("sa-guided", "guided", searching, guided, placeholder)]
+    if compared:
+        methods += [Method("sa-guided-refilled", "look-ahead", {}, guided, _REFILLED, 10, "sa-guided")]
     key = f"{sparsity} %, {variation}" + ("" if variant == _PUBLISHED else f", {variant}")
-    return Setting(key, {"sparsity": sparsity, "variation": variation, "variant": variant}, methods, ideal)
+    return Setting(key, {"sparsity": sparsity, "variation": variation, "variant": variant}, tuple(methods), ideal)
 
 
 def _trace(variant: _Variant, sparsity: float, variation: str, share: float, seed: int, layers: int = LAYERS) -> Trace:

@@ -242,7 +242,7 @@ def _causes(found: _Rows) -> Cells:
 
 
 def _sparsity(found: _Rows) -> Cells:
-    policies = [*_POLICIES, BOUND, UNLIMITED]
+    policies = [p for p in (*_POLICIES, BOUND, UNLIMITED) if all(found.get(p, s) for s in found.sparsities)]
     rows = []
     for sparsity in found.sparsities:
         cells = []
