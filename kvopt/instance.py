@@ -317,6 +317,30 @@ class Instance(ReadOnlyArrays):
         """The same problem with this much of the fastest tier left for the KV cache."""
         return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
 
+    def with_lanes(self, count: int) -> Instance:
+        """A problem like it, of so many of the lanes, evenly spread, with their share of every tier but the last.
+
+        The start is free, whatever is given: a given one may hold more of these lanes than their share.
+
+        Parameters
+        ----------
+        count : int
+            From 1 to the number of lanes.
+
+        Raises
+        ------
+        InstanceError
+            For another number.
+        """
+        n_lanes, platform = self.trace.n_lanes, self.platform
+        if not 1 <= count <= n_lanes:
+            raise InstanceError("lanes", f"there are {n_lanes}, of which {count!r} cannot be had", "Give some of them")
+        for tier, capacity in list(enumerate(self.capacity_bytes))[1:-1]:
+            platform = platform.with_capacity(capacity * count / n_lanes, tier=tier)
+        trace = self.trace.window(lanes=[k * n_lanes // count for k in range(count)])
+        part = replace(self, trace=trace, platform=platform, initial=None)
+        return part.with_hbm_bytes(self.capacity_bytes[0] * count / n_lanes)
+
     def paged(self, tokens_per_page: int) -> Instance:
         """The same problem on a machine that places whole pages of so many tokens; see :mod:`kvopt.pages`.
 

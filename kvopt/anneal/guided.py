@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def solve_guided(
             f"must be between 1 and the trace's {n_lanes}, got {search_lanes!r}",
             "Give some lanes",
         )
-    searched = instance if search_lanes in (None, n_lanes) else _some_lanes(instance, search_lanes)
+    searched = instance if search_lanes in (None, n_lanes) else instance.with_lanes(search_lanes)
     began = time.perf_counter()
     deadline = began + (math.inf if time_limit_s is None else time_limit_s)
     search = _Search(searched, place, deadline, began, on_progress)
@@ -167,18 +167,6 @@ def solve_guided(
         history=tuple(search.history),
         details=details,
     )
-
-
-def _some_lanes(instance: Instance, count: int) -> Instance:
-    """An instance's problem on some of its lanes, evenly spread, with their share of all tiers but the last."""
-    n_lanes = instance.trace.n_lanes
-    platform, (fastest, *between, _) = instance.platform, instance.capacity_bytes
-    for tier, capacity in enumerate(between, 1):
-        platform = platform.with_capacity(capacity * count / n_lanes, tier=tier)
-    trace = instance.trace.window(lanes=[k * n_lanes // count for k in range(count)])
-    # A given start may hold more of these lanes than their share.
-    part = replace(instance, trace=trace, platform=platform, initial=None)
-    return part.with_hbm_bytes(fastest * count / n_lanes)
 
 
 def _anneal(search: _Search, rng: np.random.Generator, moves_per_level: int, patience: int) -> None:

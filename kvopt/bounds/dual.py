@@ -21,6 +21,7 @@ from kvopt.bounds.ascent import TAU_FACTOR, Ascent
 from kvopt.bounds.certificate import surely_late, verify
 from kvopt.bounds.checkpoint import Checkpoint, Reached
 from kvopt.bounds.clock import Clock
+from kvopt.bounds.lanes import lanes_first, widened
 from kvopt.bounds.merge import merged
 from kvopt.bounds.sample import thinning
 from kvopt.errors import MethodError
@@ -50,6 +51,8 @@ _MOST_HOT_STEPS = 20, 60
 _FULLER = 4
 """Where a sample's prices prove what the last did, or less than the sample's own smooth dual, which is below its D,
 they suit the sample alone: the next one has so many times the blocks."""
+_LANES_SHARE = 0.25
+"""Share of a time limit for a few lanes, where they are asked first."""
 _EVENT_S = 5.0
 """Stages that take longer report in between."""
 
@@ -125,7 +128,15 @@ def dual_bound(
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = _Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
     climb.guides += () if earlier is None else earlier.guides
-    termination = climb.climb(reached or Reached(start or first, start or first, 0), first, tolerance)
+    guides: list[Guide] = []
+    if reached is None and start is None and (count := lanes_first(low)):
+        few = instance.with_lanes(count)
+        limit_s = None if time_limit_s is None else _LANES_SHARE * time_limit_s
+        asked = dual_bound(few, time_limit_s=limit_s, on_progress=climb.of_lanes(count), threads=threads)
+        guides = [widened(guide, few, instance) for guide in (*asked.guides, asked.reached) if guide is not None]
+        climb.interrupted = asked.termination is Termination.INTERRUPTED
+    start = start or first
+    termination = climb.climb(reached or Reached(start, start, 0), first, tolerance, guides)
     found = _finished(instance, climb.best, termination, began, tuple(climb.history), late_price)
     return replace(found, guides=tuple(climb.guides), reached=climb.now)
 
@@ -134,8 +145,11 @@ def _reached(earlier: Bound | None) -> Reached | None:
     """Where the ascent of a bound was, and at which stage."""
     if earlier is None or earlier.reached is None:
         return None
-    stage = round(math.log(earlier.reached.tau / _FIRST_TAU, TAU_FACTOR))
-    return Reached(earlier.certificate, earlier.reached.certificate, stage)
+    return Reached(earlier.certificate, earlier.reached.certificate, _stage_of(earlier.reached))
+
+
+def _stage_of(guide: Guide) -> int:
+    return round(math.log(guide.tau / _FIRST_TAU, TAU_FACTOR))
 
 
 def _goal(target: float | None, gap: float | None) -> float:
@@ -185,14 +199,33 @@ class _Climb:
     """No sample is thinner any more."""
     now: Guide | None = None
     """Where the last stage ended."""
+    interrupted: bool = False
+    """Ctrl-C has come before."""
 
-    def climb(self, reached: Reached, first: Certificate, tolerance: float) -> Termination:
-        """From where it was to the coldest temperature, or until something stops it."""
+    def of_lanes(self, count: int) -> OnProgress | None:
+        """What to call with the progress of an ascent of some lanes, whose bound says nothing of all."""
+        if self.on_progress is None:
+            return None
+        clock, n_lanes = self.ascent.clock, self.ascent.low.n_lanes
+
+        def relay(event: Progress) -> None:
+            detail = f"{event.detail}, on {count} of {n_lanes} lanes"
+            self.on_progress(Progress(clock.elapsed_s, self.target, None, detail, self.unit))
+
+        return relay
+
+    def climb(self, reached: Reached, first: Certificate, tolerance: float, guides: list[Guide]) -> Termination:
+        """From where it was, or where guides prove most, to the coldest temperature, or until something stops it."""
         self.best = _Found(reached.best)
         stage = reached.stage
         try:
             for certificate in (reached.best, first)[: 2 if reached.best is not first else 1]:
                 self._offer(_Found(certificate, self.ascent.hard(certificate)))
+            if guides:
+                reached = self._chosen(guides, reached)
+                stage = reached.stage
+            if self.interrupted:
+                raise KeyboardInterrupt
             quiet, last = 0, -np.inf
             while stage < _STAGES and quiet < 2 and self.best.value < self.goal:
                 value = self._stage(stage, reached)
@@ -212,6 +245,22 @@ class _Climb:
             termination = Termination.INTERRUPTED
         self._save(stage, reached.now, at_last=True)
         return termination
+
+    def _chosen(self, guides: list[Guide], otherwise: Reached) -> Reached:
+        """The coldest of some, hottest first, unless a hotter one proves more; the hotter ones stay guides.
+
+        Where none proves more than is known, some lanes are no guide to all.
+        """
+        for guide in reversed(guides):
+            value = self.ascent.hard(guide.certificate)
+            if self.now is not None and value <= self.best.value:
+                break
+            if value > self.best.value:
+                self.best, self.now = _Found(guide.certificate, value), guide
+        if self.now is None:
+            return otherwise
+        self.guides = [guide for guide in guides if guide.tau >= self.now.tau]
+        return Reached(self.now.certificate, self.now.certificate, _stage_of(self.now))
 
     def _stage(self, stage: int, reached: Reached) -> float:
         """One temperature, and the hard value it ends with."""
