@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from kvopt.errors import MethodError
+from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.objective import Objective, accepts, latency
 from kvopt.placement import Placement
@@ -20,6 +21,10 @@ _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
 _ANNEALING_SHARE = 0.4
 """Share of what is left that annealing takes where parts of its answer are then made optimal."""
+_LANE_SHARE = 0.4
+"""Share of what is left for one lane, where it stands for all."""
+_HOW_TO_ANNEAL = {"schedule", "move", "windows", "restarts"}
+"""Options that ask for something in particular."""
 _WORTH_GOING_ON = 0.1
 """Share of a time limit for which the dual is gone on with; it takes some to be where it was."""
 
@@ -191,7 +196,8 @@ def _placement(instance: Instance, start: Placement | Result | str | None) -> Pl
 
 
 def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> Result:
-    from kvopt.anneal import solve_anneal
+    from kvopt.anneal import Schedule, solve_anneal
+    from kvopt.anneal.lanes import one_for_all
 
     began = time.perf_counter()
     refines = _refines(instance, options.pop("refine", None))
@@ -203,15 +209,26 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         limit = None if time_limit is None else _BOUND_SHARE * time_limit
         known = bound(bounded, time_limit=limit, on_progress=None if instance.custom else on_progress)
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.0)
+    guides, certificate = known.guides, known.certificate
     if known.termination is Termination.INTERRUPTED:
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
+    elif not _HOW_TO_ANNEAL & options.keys() and one_for_all(instance):
+        lane = _of_one_lane(instance, left, seed, options, on_progress)
+        if lane.placement is not None and _less(instance, lane.placement, start):
+            # What it is worth is in the placement; multipliers would have it drawn anew.
+            start, guides, certificate = lane.placement, (), None
+            options |= {"schedule": Schedule(sweeps=0), "restarts": 1}
+        if left is not None:
+            left = max(time_limit - (time.perf_counter() - began), 0.0)
+        if lane.termination is Termination.INTERRUPTED:
+            left = 0.0
     result = solve_anneal(
         instance,
         time_limit_s=left if left is None or not refines else _ANNEALING_SHARE * left,
         seed=seed,
         start=start,
-        multipliers=known.certificate,
-        guides=known.guides,
+        multipliers=certificate,
+        guides=guides,
         bound_s=None if instance.custom else known.value,
         on_progress=on_progress,
         **options,
@@ -224,6 +241,30 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     if not instance.custom and known is not given and known.termination is Termination.TIME_LIMIT and not enough:
         proved = _better(proved, _proved_further(instance, known, result, time_limit, began, on_progress))
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
+
+
+def _of_one_lane(instance, left, seed, options, on_progress) -> Result:
+    """What is annealed of one lane, with its share of the room, made a placement of all lanes."""
+    from kvopt.anneal.lanes import widened
+
+    part, began = instance.with_lanes(1), time.perf_counter()
+
+    def tell(event: Progress) -> None:
+        detail = f"{event.detail}, on 1 of {instance.trace.n_lanes} lanes"
+        on_progress(Progress(time.perf_counter() - began, detail=detail, unit=event.unit))
+
+    options = {name: value for name, value in options.items() if name != "enough_s"}
+    limit = None if left is None else _LANE_SHARE * left
+    found = solve(part, "anneal", time_limit=limit, seed=seed, on_progress=tell if on_progress else None, **options)
+    wide = None if found.placement is None else widened(found.placement, part, instance)
+    return replace(found, placement=wide)
+
+
+def _less(instance: Instance, placement: Placement, start: Placement | None) -> bool:
+    """Whether a placement is worth more than a start that may be infeasible."""
+    if start is None or start.violations(instance, most=1):
+        return True
+    return evaluate(instance, placement).objective < evaluate(instance, start).objective
 
 
 def _proved_further(instance, known, result, time_limit, began, on_progress) -> Bound | None:

@@ -14,7 +14,7 @@ class Schedule:
     Parameters
     ----------
     sweeps : int
-        Sweeps over all blocks a chain.
+        Sweeps over all blocks a chain; with none it only descends.
     first, last : float
         Temperatures of the first and the last sweep; geometric in between. Below about 0.007 the dearest slots cost
         more temperatures than a weight can hold (see ``moves._MOST_COST``); colder is what the descent is for.
@@ -31,8 +31,8 @@ class Schedule:
     sample_tau: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.sweeps < 1:
-            raise MethodError("sweeps", f"must be at least 1, got {self.sweeps}", "Give the number of sweeps")
+        if self.sweeps < 0:
+            raise MethodError("sweeps", f"must be at least 0, got {self.sweeps}", "Give the number of sweeps")
         if not self.first >= self.last > 0:
             raise MethodError(
                 "temperature",

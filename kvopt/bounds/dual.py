@@ -51,7 +51,7 @@ _MOST_HOT_STEPS = 20, 60
 _FULLER = 4
 """Where a sample's prices prove what the last did, or less than the sample's own smooth dual, which is below its D,
 they suit the sample alone: the next one has so many times the blocks."""
-_LANES_SHARE = 0.25
+_LANES_SHARE = 0.35
 """Share of a time limit for a few lanes, where they are asked first."""
 _EVENT_S = 5.0
 """Stages that take longer report in between."""

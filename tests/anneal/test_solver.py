@@ -145,7 +145,7 @@ def test_bad_schedules_are_refused():
     with pytest.raises(MethodError, match="temperature"):
         Schedule(first=0.1, last=0.2)
     with pytest.raises(MethodError, match="sweeps"):
-        Schedule(sweeps=0)
+        Schedule(sweeps=-1)
 
 
 def test_unknown_moves_are_refused(drifted):
