@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,6 +54,8 @@ _FULLER = 4
 they suit the sample alone: the next one has so many times the blocks."""
 _LANES_SHARE = 0.35
 """Share of a time limit for a few lanes, where they are asked first."""
+_FALLEN = 0.01
+"""Share by which what they prove for all may fall from one temperature to the next before they are left."""
 _EVENT_S = 5.0
 """Stages that take longer report in between."""
 
@@ -108,8 +111,24 @@ def dual_bound(
     Everett (1963), generalized Lagrange multipliers; Nesterov (2005), smooth minimization of non-smooth functions;
     Bertsekas (1982), projected Newton methods; Liu and Nocedal (1989), L-BFGS.
     """
-    began = time.perf_counter()
     goal = _goal(target_s, gap)
+    return _ascended(instance, time_limit_s, start, target_s, goal, tolerance, checkpoint, on_progress, threads)
+
+
+def _ascended(
+    instance: Instance,
+    time_limit_s: float | None,
+    start: Certificate | Bound | None,
+    target_s: float | None,
+    goal: float,
+    tolerance: float,
+    checkpoint: str | os.PathLike | None,
+    on_progress: OnProgress | None,
+    threads: int | None,
+    go_on: Callable[[Guide], bool] = lambda guide: True,
+) -> Bound:
+    """As :func:`dual_bound`; the last argument is asked after every temperature."""
+    began = time.perf_counter()
     earlier = start if isinstance(start, Bound) else None
     if earlier is not None:
         start = earlier.certificate
@@ -128,15 +147,16 @@ def dual_bound(
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = _Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
     climb.guides += () if earlier is None else earlier.guides
-    guides: list[Guide] = []
+    climb.go_on = go_on
+    wide = None
     if reached is None and start is None and (count := lanes_first(low)):
-        few = instance.with_lanes(count)
+        wide = _Wide(climb.ascent, instance.with_lanes(count), instance)
         limit_s = None if time_limit_s is None else _LANES_SHARE * time_limit_s
-        asked = dual_bound(few, time_limit_s=limit_s, on_progress=climb.of_lanes(count), threads=threads)
-        guides = [widened(guide, few, instance) for guide in (*asked.guides, asked.reached) if guide is not None]
+        relay = climb.of_lanes(count)
+        asked = _ascended(wide.few, limit_s, None, None, np.inf, tolerance, None, relay, threads, wide)
         climb.interrupted = asked.termination is Termination.INTERRUPTED
     start = start or first
-    termination = climb.climb(reached or Reached(start, start, 0), first, tolerance, guides)
+    termination = climb.climb(reached or Reached(start, start, 0), first, tolerance, wide)
     found = _finished(instance, climb.best, termination, began, tuple(climb.history), late_price)
     return replace(found, guides=tuple(climb.guides), reached=climb.now)
 
@@ -183,6 +203,41 @@ class _Found:
 
 
 @dataclass
+class _Wide:
+    """What a few lanes' multipliers prove for all, temperature by temperature.
+
+    Colder ones prove more, unless lanes in the midst of a step profit from what the few know nothing of: moves in the
+    cheap slots of others. Then all prove less and less, and the few are left.
+    """
+
+    ascent: Ascent
+    few: Instance
+    whole: Instance
+    guides: list[Guide] = field(default_factory=list)
+    """The hottest first, up to the one that proves most."""
+    value: float = -np.inf
+
+    @property
+    def best(self) -> Certificate:
+        """That proves most."""
+        return self.guides[-1].certificate
+
+    @property
+    def stage(self) -> int:
+        """Of that."""
+        return _stage_of(self.guides[-1])
+
+    def __call__(self, guide: Guide) -> bool:
+        """Whether to go on, after one more."""
+        wide = widened(guide, self.few, self.whole)
+        value = self.ascent.hard(wide.certificate)
+        if value > self.value:
+            self.value = value
+            self.guides.append(wide)
+        return value >= self.value - _FALLEN * abs(self.value)
+
+
+@dataclass
 class _Climb:
     """Stages of falling temperature, and the best multipliers so far."""
 
@@ -201,6 +256,8 @@ class _Climb:
     """Where the last stage ended."""
     interrupted: bool = False
     """Ctrl-C has come before."""
+    go_on: Callable[[Guide], bool] = lambda guide: True
+    """Asked after every stage."""
 
     def of_lanes(self, count: int) -> OnProgress | None:
         """What to call with the progress of an ascent of some lanes, whose bound says nothing of all."""
@@ -214,16 +271,16 @@ class _Climb:
 
         return relay
 
-    def climb(self, reached: Reached, first: Certificate, tolerance: float, guides: list[Guide]) -> Termination:
-        """From where it was, or where guides prove most, to the coldest temperature, or until something stops it."""
+    def climb(self, reached: Reached, first: Certificate, tolerance: float, wide: _Wide | None) -> Termination:
+        """From where it was, or where some lanes lead, to the coldest temperature, or until something stops it."""
         self.best = _Found(reached.best)
         stage = reached.stage
         try:
             for certificate in (reached.best, first)[: 2 if reached.best is not first else 1]:
                 self._offer(_Found(certificate, self.ascent.hard(certificate)))
-            if guides:
-                reached = self._chosen(guides, reached)
-                stage = reached.stage
+            if wide is not None and wide.value > self.best.value:
+                reached, stage = Reached(wide.best, wide.best, wide.stage), wide.stage
+                self.best, self.now, self.guides = _Found(wide.best, wide.value), wide.guides[-1], list(wide.guides)
             if self.interrupted:
                 raise KeyboardInterrupt
             quiet, last = 0, -np.inf
@@ -238,6 +295,8 @@ class _Climb:
                 elif still or value < self.ascent.soft_value():
                     self.fullest = max(1, self.ascent.every // _FULLER)
                 last = value
+                if not self.go_on(self.now):
+                    break
             termination = Termination.FINISHED
         except TimeoutError:
             termination = Termination.TIME_LIMIT
@@ -245,22 +304,6 @@ class _Climb:
             termination = Termination.INTERRUPTED
         self._save(stage, reached.now, at_last=True)
         return termination
-
-    def _chosen(self, guides: list[Guide], otherwise: Reached) -> Reached:
-        """The coldest of some, hottest first, unless a hotter one proves more; the hotter ones stay guides.
-
-        Where none proves more than is known, some lanes are no guide to all.
-        """
-        for guide in reversed(guides):
-            value = self.ascent.hard(guide.certificate)
-            if self.now is not None and value <= self.best.value:
-                break
-            if value > self.best.value:
-                self.best, self.now = _Found(guide.certificate, value), guide
-        if self.now is None:
-            return otherwise
-        self.guides = [guide for guide in guides if guide.tau >= self.now.tau]
-        return Reached(self.now.certificate, self.now.certificate, _stage_of(self.now))
 
     def _stage(self, stage: int, reached: Reached) -> float:
         """One temperature, and the hard value it ends with."""

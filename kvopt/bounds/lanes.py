@@ -35,7 +35,9 @@ def lanes_first(low: Lowered) -> int:
     # Steps count by their times, and a few lanes' are shorter.
     if low.n_lanes < _LEAST_LANES or low.prices.stepwise:
         return 0
-    return next((n for n in (1, 2) if runs * n >= _LEAST_RUNS * low.n_lanes), 0)
+    count = next((n for n in (1, 2) if runs * n >= _LEAST_RUNS * low.n_lanes), 0)
+    # A lane may have no blocks.
+    return count if np.isin(low.lane, [k * low.n_lanes // count for k in range(count)]).any() else 0
 
 
 def widened(guide: Guide, part: Instance, whole: Instance) -> Guide:

@@ -72,7 +72,7 @@ def test_the_bound_is_as_high_as_without(few_are_enough, monkeypatch, independen
 def test_no_placement_is_below_it(seed, room, copies):
     """Whatever the lanes: those asked first may be nothing like the others."""
     trace = drifting(12, 10, n_lanes=8, read_share=0.3, drift=0.5, seed=seed)
-    keep = np.random.default_rng(seed).random(trace.n_blocks) < np.linspace(0.2, 1, 8)[trace.lane]
+    keep = np.random.default_rng(seed).random(trace.n_blocks) < np.linspace(0.05, 1, 8)[trace.lane]
     trace = trace.window(blocks=keep)
     instance = Instance(trace, Platform.preset("gh200"), Rules(copies)).with_hbm_bytes(room * trace.size_bytes.sum())
     with pytest.MonkeyPatch.context() as patch:
