@@ -112,27 +112,38 @@ def dual_bound(
     Bertsekas (1982), projected Newton methods; Liu and Nocedal (1989), L-BFGS.
     """
     goal = _goal(target_s, gap)
-    return _ascended(instance, time_limit_s, start, target_s, goal, tolerance, checkpoint, on_progress, threads)
+    file = None if checkpoint is None else Checkpoint(Path(checkpoint), instance)
+    return _ascended(
+        instance,
+        time_limit_s=time_limit_s,
+        start=start,
+        target_s=target_s,
+        goal=goal,
+        tolerance=tolerance,
+        file=file,
+        on_progress=on_progress,
+        threads=threads,
+    )
 
 
 def _ascended(
     instance: Instance,
+    *,
     time_limit_s: float | None,
-    start: Certificate | Bound | None,
-    target_s: float | None,
-    goal: float,
     tolerance: float,
-    checkpoint: str | os.PathLike | None,
     on_progress: OnProgress | None,
     threads: int | None,
+    start: Certificate | Bound | None = None,
+    target_s: float | None = None,
+    goal: float = np.inf,
+    file: Checkpoint | None = None,
     go_on: Callable[[Guide], bool] = lambda guide: True,
 ) -> Bound:
-    """As :func:`dual_bound`; the last argument is asked after every temperature."""
+    """As :func:`dual_bound`; ``go_on`` is asked after every temperature."""
     began = time.perf_counter()
     earlier = start if isinstance(start, Bound) else None
     if earlier is not None:
         start = earlier.certificate
-    file = None if checkpoint is None else Checkpoint(Path(checkpoint), instance)
     reached = (None if file is None else file.read()) or _reached(earlier)
     whole = lower(instance)
     low = merged(whole)
@@ -151,9 +162,14 @@ def _ascended(
     wide = None
     if reached is None and start is None and (count := lanes_first(low)):
         wide = _Wide(climb.ascent, instance.with_lanes(count), instance)
-        limit_s = None if time_limit_s is None else _LANES_SHARE * time_limit_s
-        relay = climb.of_lanes(count)
-        asked = _ascended(wide.few, limit_s, None, None, np.inf, tolerance, None, relay, threads, wide)
+        asked = _ascended(
+            wide.few,
+            time_limit_s=None if time_limit_s is None else _LANES_SHARE * time_limit_s,
+            tolerance=tolerance,
+            on_progress=climb.of_lanes(count),
+            threads=threads,
+            go_on=wide,
+        )
         climb.interrupted = asked.termination is Termination.INTERRUPTED
     start = start or first
     termination = climb.climb(reached or Reached(start, start, 0), first, tolerance, wide)

@@ -113,8 +113,8 @@ def write(study: Fang2025, rows: Sequence[Row], scale: Scale, out: Path) -> list
         Words(
             "Each published time of synthetic traces that is more than 10 % off, and the runs of the same policy, or "
             "of another reading of it, with one thing changed: the one that comes nearest, and the range of all. A "
-            "published time inside that range is within what the publication leaves open; none of these runs was "
-            "chosen to hit a number."
+            "published time inside that range is within what the publication leaves open; NO marks what none of these "
+            "runs explains. None was chosen to hit a number."
         ),
         _causes(found),
         Heading("By sparsity"),
