@@ -24,7 +24,7 @@ from kvopt.cli_instance import (
     with_instance_options,
 )
 from kvopt.cli_types import AMOUNT, NAMED_AMOUNT, SPREAD, OneLineErrors, one_at_most
-from kvopt.compare import DEFAULT_METHODS, bound_record
+from kvopt.compare import DEFAULT_METHODS, bound_record, check_methods
 from kvopt.errors import KvoptError
 from kvopt.progress import display
 from kvopt.result import Bound, Role, Termination
@@ -228,6 +228,8 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise KvoptError("--methods", "names no method", f"Choose from: {', '.join(kvopt.methods())}")
+    for name in check_methods(names):
+        check_arguments(name, time_limit)
     _check_outputs(json_path, plot_path=plot_path)
     _compile_kernels(instance)
     with display("bound") as show:

@@ -165,7 +165,7 @@ def compare(
     Comparison
         After Ctrl-C, with what was finished by then.
     """
-    names = _known(methods)
+    names = check_methods(methods)
     if objective is not None:
         instance = instance.with_objective(objective)
 
@@ -271,8 +271,14 @@ def _too_large(instance: Instance) -> bool:
     return column_count(instance) > _EXACT_COLUMNS
 
 
-def _known(names: Sequence[str]) -> list[str]:
-    """Names in the order given, aliases resolved, the baseline of the speed-ups first."""
+def check_methods(names: Sequence[str]) -> list[str]:
+    """Names in the order given, aliases resolved: for callers with long work before :func:`compare`.
+
+    Raises
+    ------
+    MethodError
+        For a name that no method has.
+    """
     from kvopt.errors import MethodError
 
     known = methods()
