@@ -96,6 +96,28 @@ def test_placements_are_those_of_the_loop_on_lanes_of_many_blocks(name, options,
     assert fast.violations(instance) == []
 
 
+@pytest.mark.parametrize("rules", [Rules(), Rules("inclusive", "read-through")])
+def test_lru_looks_again_at_blocks_that_join_a_slot_it_has_been_through(rules):
+    """Two of three new blocks do not fit and leave; the third dies, so the first comes in without anything leaving.
+
+    It joins the very slot that was looked through up to the third, and is what must leave a slot later.
+    """
+    trace = Trace.from_accesses(
+        [0, 0, 1, 1, 2],
+        [0, 2, 1, 2, 0],
+        n_steps=3,
+        n_lanes=1,
+        lane=np.zeros(3, np.int64),
+        size_bytes=np.full(3, 64),
+        write_step=np.zeros(3, np.int64),
+        free_step=np.array([3, 3, 1]),
+    )
+    instance = Instance(trace, Platform.preset("gh200").with_capacity(64.0), rules)
+    fast, slow = both(instance, Lru())
+    assert fast == slow
+    assert fast.violations(instance) == []
+
+
 @pytest.mark.parametrize("name", ["static-hottest", "static-oldest"])
 def test_static_policies_take_blocks_of_any_size_in_any_order_of_lanes(name):
     rng = np.random.default_rng(0)

@@ -38,8 +38,9 @@ class LruState(NamedTuple):
         Blocks of each lane in the midst of a run that are not inside.
     entering : int32[B]
         Room for the blocks that are to enter.
-    at : int64[3]
-        Number of residents; the least ``used`` there may be; up to where its blocks are known to be gone.
+    at : int64[4]
+        Number of residents; the least ``used`` there may be; up to where its blocks are known to be gone, and in which
+        slot that was.
     """
 
     reading: Reading
@@ -63,7 +64,7 @@ def lru_state(course: Course) -> LruState:
         np.zeros(course.n_lanes, np.int64),
         np.zeros(course.n_lanes, np.int64),
         np.empty(n_blocks, np.int32),
-        np.zeros(3, np.int64),
+        np.zeros(4, np.int64),
     )
 
 
@@ -203,8 +204,8 @@ def _evict(course, state, page, n, slot):
     excess = state.at[0] - course.room
     state.at[0] = course.room
     oldest, b = state.at[1], state.at[2]
-    if oldest > slot:
-        b = 0  # Blocks have joined those of this slot and the next since.
+    if state.at[3] < oldest - 1:
+        b = 0  # Blocks may have joined those since: the new ones of their slot, and what it read.
     while excess:
         lane = (oldest - 1) % course.n_lanes
         # Those in the midst of a run count as used in their lane's last slot.
@@ -215,7 +216,7 @@ def _evict(course, state, page, n, slot):
         start = course.lane_ptr[lane] if oldest else 0
         stop = course.lane_ptr[lane + 1] if oldest else course.n_blocks
         b, n, excess = _put_out(state, page, n, excess, oldest, lane, max(b, start), stop, going_on)
-    state.at[1], state.at[2] = oldest, b
+    state.at[1], state.at[2], state.at[3] = oldest, b, slot
     return n
 
 
