@@ -60,7 +60,7 @@ LAYERS = (
         "progress",
         "studies",
     },
-    {"cli", "cli_instance", "cli_types", "warmup", "__main__", "__init__"},
+    {"cli", "warmup", "__main__", "__init__"},
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 ENGINES = LAYERS[2]

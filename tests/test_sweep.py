@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 import kvopt
 from kvopt import sweep_file
 from kvopt.cli import main
-from kvopt.cli_types import SPREAD
+from kvopt.cli.types import SPREAD
 from kvopt.errors import Infeasible, KvoptError, MethodError
 from kvopt.fingerprint import fingerprint
 from kvopt.sources.synthetic import drifting
 from kvopt.sweep import tightened
 from kvopt.vary import axis
 from kvopt.workers import run_each
+from tests.cli.test_commands import heed_interrupts
 from tests.instances import brute_force, tiny_instance
-from tests.test_cli import heed_interrupts
 
 mpl.use("Agg")
 

@@ -8,7 +8,7 @@ import pytest
 
 import kvopt
 from kvopt import instances
-from tests.test_cli import assert_refused, run
+from tests.cli.test_commands import assert_refused, run
 
 NAMED = ("--instance", "published-high", "--accesses", "5e3", "--seed", 2)
 AGGREGATE = ("--method", "aggregate", "--json", "-")

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from kvopt import instances, output
-from kvopt.cli_types import AMOUNT
+from kvopt.cli.types import AMOUNT
 from kvopt.errors import KvoptError
 from kvopt.instance import Instance
 

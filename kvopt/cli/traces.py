@@ -1,0 +1,66 @@
+"""Commands that look at traces and make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kvopt import describe, output
+from kvopt.cli.group import main
+from kvopt.cli.instance import loaded_trace
+from kvopt.cli.named import ACCESSES_OPTION, SEED_OPTION, made, named, with_instance_options
+from kvopt.cli.out import check_outputs, json_option, print_lines
+from kvopt.cli.types import AMOUNT
+from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
+
+
+@main.group()
+def trace() -> None:
+    """Look at traces and make them."""
+
+
+@trace.command()
+@click.argument("trace", required=False, type=Path)
+@with_instance_options
+@json_option
+def info(trace, instance_name, accesses, seed, json_path) -> None:
+    """Count what is in TRACE (the embedded example unless given) and say where it came from."""
+    check_outputs(json_path)
+    own = named(trace, instance_name, accesses, seed)
+    loaded = loaded_trace(trace) if own is None else own.trace
+    data = {**loaded.summary(), "provenance": dict(loaded.provenance)}
+    print_lines(describe.trace_lines(loaded), data, json_path)
+
+
+@trace.command()
+@click.argument("name")
+@ACCESSES_OPTION
+@SEED_OPTION
+@click.option("-o", "--output", "out", type=Path, required=True, help="The trace to write, as Parquet.")
+def make(name, accesses, seed, out) -> None:
+    """Write the trace of the named instance NAME (`kvopt instances`)."""
+    output.check_writable("--output", out)
+    trace = made(name, accesses, seed).trace
+    trace.save(out)
+    click.echo("\n".join([*describe.trace_lines(trace), f"written to {out}"]))
+
+
+@trace.group("import")
+def import_() -> None:
+    """Turn other formats into traces."""
+
+
+@import_.command()
+@click.argument("log", type=Path, metavar="FILE")
+@click.option("-o", "--output", "out", type=Path, required=True, help="The trace to write, as Parquet.")
+@click.option("--requests", type=int, help="Read only so many requests. [default: all]")
+@click.option("--bytes-per-token", type=AMOUNT, default=LLAMA_3_70B_BYTES_PER_TOKEN, show_default=True)
+def mooncake(log, out, requests, bytes_per_token) -> None:
+    """A Mooncake request log (JSON lines): prefix blocks, read once a request."""
+    output.check_writable("--output", out)
+    loaded = import_mooncake(
+        log, max_requests=requests, bytes_per_token=output.whole("--bytes-per-token", bytes_per_token)
+    )
+    loaded.save(out)
+    click.echo("\n".join([*describe.trace_lines(loaded), f"written to {out}"]))
