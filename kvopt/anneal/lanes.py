@@ -19,10 +19,7 @@ _LEAST_LANES, _LEAST_RUNS = 4, 10_000
 
 
 def one_for_all(instance: Instance) -> bool:
-    """Whether to anneal one lane first: there are many that are read alike, and slots count by their sum.
-
-    All blocks must live to the end. One that dies is gone, in a single lane, when the next step begins; among many,
-    when its own slot of that step does, and to have it leave in time would cost what an eviction does.
+    """Whether to anneal one lane first: there are many, one stands for all, and slots count by their sum.
 
     Parameters
     ----------
@@ -31,8 +28,23 @@ def one_for_all(instance: Instance) -> bool:
     trace = instance.trace
     if trace.n_lanes < _LEAST_LANES or trace.n_runs < _LEAST_RUNS:
         return False
-    by_slots = not (instance.custom or instance.prices.stepwise) and instance.initial is None
-    return by_slots and bool((trace.free_step == trace.n_steps).all()) and lanes_alike(trace)
+    return not (instance.custom or instance.prices.stepwise) and one_stands_for_all(instance)
+
+
+def one_stands_for_all(instance: Instance) -> bool:
+    """Whether what one lane does with its share, all may do with theirs, in slots that take as long.
+
+    Lanes must be read alike, the start be free, and all blocks live to the end. One that dies is gone, in a single
+    lane, when the next step begins; among many, when its own slot of that step does, and to have it leave in time would
+    cost what an eviction does.
+
+    Parameters
+    ----------
+    instance : Instance
+    """
+    trace = instance.trace
+    to_the_end = bool((trace.free_step == trace.n_steps).all())
+    return instance.initial is None and to_the_end and lanes_alike(trace)
 
 
 def lanes_alike(trace: Trace) -> bool:

@@ -11,7 +11,7 @@ and the real trace behind the published table by sparsity is not public. Rows of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -155,7 +155,8 @@ def _setting(sparsity: int, variation: str, variant: str, scale: Scale) -> Setti
     static, reactive, page, guided, ideal = published if compared else (None,) * 5
     placeholder = _PLACEHOLDER if variation == "middle" and sparsity in _PLACEHOLDERS else ""
     # Layers that read alike are searched by one of them.
-    searching = {"search_lanes": 1} if _VARIANTS[variant].layers_alike and variant != "captured" else {}
+    alike = _VARIANTS[variant].layers_alike and variant != "captured"
+    searching = {"search_lanes": 1} if alike else {}
     methods = [
         Method("static", "static-oldest", published_s=static),
         Method("static-hottest", "static-hottest", remark="a fair static rule: the most read stay"),
@@ -164,9 +165,11 @@ def _setting(sparsity: int, variation: str, variant: str, scale: Scale) -> Setti
         Method("page", "page", {"whole": False}, page, "of a page what is being read, in the layer that lacks it"),
         Method("page-whole", "page", {}, page, "whole pages, in the layer that lacks them"),
     ]
-    if scale.share < 1:
-        # At the published size it makes some 10^9 stays in HBM, for which there is no memory.
-        own = Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, "each layer has its own HBM")
+    own = Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, "each layer has its own HBM")
+    if scale.share == 1 and alike:
+        # All layers' would be some 10^9 stays in HBM, for which there is no memory.
+        own = replace(own, one_lane=True, remark=f"{own.remark}: one layer, times {LAYERS}")
+    if scale.share < 1 or variant != "layers differ":
         methods.insert(4, own)
     if variant == _PUBLISHED and sparsity == 60 and scale.share < 1:
         # It takes longer than all others together.

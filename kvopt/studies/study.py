@@ -58,6 +58,9 @@ class Method:
         fast tier, at no cost: what comes of it is the time of no placement, and the row says so.
     searched_by : str
         An earlier row of the setting, whose search found the parameters of this one's look-ahead policy.
+    one_lane : bool
+        Run on one lane with its share of the fast tier, and take the time as often as there are lanes. That is the
+        time of all where they are read alike and none looks at another's share; else it is refused.
     """
 
     policy: str
@@ -67,6 +70,7 @@ class Method:
     remark: str = ""
     slices: int = 1
     searched_by: str = ""
+    one_lane: bool = False
 
 
 @dataclass(frozen=True)

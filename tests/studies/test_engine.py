@@ -14,6 +14,7 @@ from kvopt import studies
 from kvopt.bounds.certificate import verify
 from kvopt.certificate_io import load_certificate
 from kvopt.errors import KvoptError, MethodError
+from kvopt.sources.published import recent_and_scattered
 from kvopt.sources.synthetic import drifting
 from kvopt.studies import FILE, Method, Scale, Setting
 
@@ -169,6 +170,40 @@ def test_a_long_bound_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     assert row in again.rows
     studies.run(STUDY, "long", tmp_path, only=["tight"], processes=1, fresh=True)
     assert limits == [(0.5, True), (5.0, False)]
+
+
+@dataclass(frozen=True)
+class Alike(Small):
+    """Lanes that draw once for all, and a policy that gives each its own share."""
+
+    independent: bool = False
+
+    def settings(self, scale):
+        flush = {"method": "reactive-flush", "options": {"pooled": False}}
+        methods = (Method("all", **flush), Method("one", **flush, one_lane=True), Method("static", "static-oldest"))
+        return (Setting("alike", {}, methods),)
+
+    def instance(self, setting, scale, seed):
+        options = {"n_lanes": 3, "read_share": 0.4, "independent_lanes": self.independent, "seed": seed}
+        trace = recent_and_scattered(60, 30, **options)
+        rules = kvopt.Rules("inclusive", "read-through", "balanced")
+        return kvopt.Instance(trace, kvopt.Platform.preset("gh200"), rules).with_hbm_bytes(
+            90 * int(trace.size_bytes[0])
+        )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_lane_times_their_number_is_all_of_them(tmp_path, seed):
+    rows = {row["policy"]: row for row in studies.run(Alike(), "long", tmp_path, seed=seed).rows}
+    assert rows["one"]["reproduced_s"] == pytest.approx(rows["all"]["reproduced_s"], rel=1e-12)
+    assert rows["one"]["kv_hit_rate"] == pytest.approx(rows["all"]["kv_hit_rate"], rel=1e-12)
+    assert rows["one"]["reproduced_s"] > 1.01 * rows["bound"]["reproduced_s"]
+    assert rows["annealed"]["reproduced_s"] <= min(rows["all"]["reproduced_s"], rows["static"]["reproduced_s"])
+
+
+def test_one_lane_does_not_stand_for_others_that_are_read_otherwise(tmp_path):
+    with pytest.raises(MethodError, match=r"one_lane: the lanes of 'one' are not read alike. Run"):
+        studies.run(Alike(independent=True), "long", tmp_path)
 
 
 def test_a_run_is_loaded_and_looked_into(tmp_path, whole):

@@ -59,6 +59,9 @@ class Log:
         for block, count in zip(self._blocks, self._counts, strict=True):
             _fill(block, count, slot, place, inside, start, stop)
             slot += len(count)
+        for array in (ptr, start, stop):
+            # A placement copies what can still be written to.
+            array.setflags(write=False)
         return Placement(ptr, start, stop)
 
 
