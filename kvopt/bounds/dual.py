@@ -24,6 +24,7 @@ from kvopt.bounds.climb import Climb, Found, Wide, reached_by
 from kvopt.bounds.clock import Clock
 from kvopt.bounds.lanes import lanes_first
 from kvopt.bounds.merge import merged
+from kvopt.bounds.paths import usual_s
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
@@ -119,8 +120,7 @@ def _ascended(
     if earlier is not None:
         start = earlier.certificate
     reached = (None if file is None else file.read()) or reached_by(earlier)
-    whole = lower(instance)
-    low = merged(whole)
+    low = merged(lower(instance))
     slotwise_s, slotwise = slotwise_prices(low)
     step_price = np.full(low.n_steps, uniform_step_price(low)) if low.prices.stepwise else None
     first = Certificate(slotwise, np.zeros((low.n_tiers, low.n_slots)), step_price)
@@ -128,7 +128,7 @@ def _ascended(
     slot_s = _scale(low, slotwise_s)
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
         return _finished(instance, Found(first, low.base_price), Termination.OPTIMAL, began, (), late_price)
-    clock = Clock(whole, began, np.inf if time_limit_s is None else time_limit_s, asked=low)
+    clock = Clock(low, began, np.inf if time_limit_s is None else time_limit_s, usual_s(instance))
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
     climb.guides += () if earlier is None else earlier.guides

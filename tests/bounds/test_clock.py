@@ -7,8 +7,12 @@ import time
 import numpy as np
 import pytest
 
+import kvopt
+from kvopt.bounds import clock as clock_module
+from kvopt.bounds import paths
 from kvopt.bounds.clock import Clock
 from kvopt.lowering import lower
+from kvopt.sources.synthetic import drifting
 from tests.instances import tiny_instance
 
 
@@ -39,3 +43,23 @@ def test_no_more_than_half_is_kept(low):
     clock.note_hard(1e6)
     assert clock.allows(400.0)
     assert not clock.allows(600.0)
+
+
+def test_verification_is_kept_as_slow_as_evaluations_are(low):
+    """On a machine that is as quick at them as usual, or half as quick."""
+    usual_s = clock_module._RUN_S * len(low.run_start) + clock_module._TABLE_S * low.n_slots
+    for slower in (1.0, 2.0):
+        clock = Clock(low, time.perf_counter(), 1000.0, 100.0)
+        clock.note_hard(slower * usual_s)
+        assert clock.allows(995.0 - slower * 100.0)
+        assert not clock.allows(1005.0 - slower * 100.0)
+
+
+def test_longer_lives_more_states_and_reading_through_take_verification_longer():
+    def usual_s(n_steps=100, moves="explicit"):
+        trace = drifting(200, n_steps, seed=0)
+        rules = kvopt.Rules("inclusive", moves)
+        return paths.usual_s(kvopt.Instance(trace, kvopt.Platform.preset("gh200").with_capacity(1e6), rules))
+
+    assert usual_s() < usual_s(n_steps=200)
+    assert usual_s() < usual_s(moves="read-through") < 3 * usual_s()
