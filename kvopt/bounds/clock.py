@@ -9,8 +9,8 @@ import numpy as np
 
 from kvopt.lowering import Lowered
 
-_RUN_S, _TABLE_S = 20e-9, 0.1e-6
-"""Seconds of the hard minimum by run and by slot, on two cores of the machine that
+_RUN_S, _TABLE_S = 25e-9, 0.5e-6
+"""Seconds of the hard minimum by run and by slot, on a core of the machine that
 :func:`kvopt.bounds.paths.usual_s` is of."""
 _SLOWEST, _FASTEST = 3.0, 0.5
 """Machines differ from the one measured on by no more than that; what seems to is something else."""

@@ -29,7 +29,7 @@ TILE_BLOCKS = 1 << 14
 """Blocks worked on together: their arrays stay in a core's cache."""
 _THREADS = 2
 """More would mostly wait for the interpreter."""
-_TILE_STEP_S, _BLOCK_STEP_S, _SLOT_S = 10e-6, 1.4e-9, 10e-6
+_TILE_STEP_S, _BLOCK_STEP_S, _SLOT_S = 11e-6, 2e-9, 10e-6
 """Processor seconds of two states by step of a tile, by step of a block's life, and by slot."""
 _RUN_S = 50e-9
 """By run."""
