@@ -1,5 +1,4 @@
-# make demo: from a fresh clone to the comparison of the embedded trace, and to what costs what on it. Needs Python 3.11
-# or newer, git and make.
+# make demo: from a fresh clone to the comparison of the embedded trace. Needs Python 3.11 or newer, git and make.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,8 +10,6 @@ KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernel
 
 demo: $(VENV)/.warm
 	$(BIN)/kvopt compare
-	@echo
-	$(BIN)/kvopt explain --time-limit 15
 
 test: $(VENV)/.dev $(VENV)/.warm
 	$(BIN)/python -m pytest -n auto

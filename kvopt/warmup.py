@@ -6,10 +6,11 @@ installation compiles within its time limit, unless :func:`warm_up` was called b
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -31,13 +32,31 @@ def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance, *, bound_
     if (*kind, False) in _warmed or (*kind, bound_only) in _warmed:
         return
     _warmed.add((*kind, bound_only))
+    with _compiling(say):
+        warm_up(instance, bound_only=bound_only)
+
+
+@contextlib.contextmanager
+def _compiling(say: Callable[[str], None]) -> Iterator[None]:
+    """Say that kernels are compiled, if any is: those that the cache has are only loaded."""
+    from numba.core import event
+
     notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about two minutes) ..."])
     notice.daemon = True
-    notice.start()
-    try:
-        warm_up(instance, bound_only=bound_only)
-    finally:
-        notice.cancel()
+
+    class Starting(event.Listener):
+        def on_start(self, event) -> None:
+            if notice.ident is None:
+                notice.start()
+
+        def on_end(self, event) -> None:
+            pass
+
+    with event.install_listener("numba:compile", Starting()):
+        try:
+            yield
+        finally:
+            notice.cancel()
 
 
 def warm_up(like: kvopt.Instance | None = None, *, bound_only: bool = False) -> None:

@@ -68,10 +68,11 @@ HEAVY = ("numba", "pandas", "scipy", "pyomo", "highspy", "matplotlib", "torch", 
 
 NUMBA_BESIDE = {
     "kvopt.bounds.descent",
+    "kvopt.warmup",
     *(f"kvopt.policies.kernels.{name}" for name in ("belady", "flush", "hits", "log", "look_ahead", "lru")),
     *(f"kvopt.policies.kernels.{name}" for name in ("pages", "reading", "static")),
 }
-"""Modules with kernels outside the packages that are made of them."""
+"""Modules with kernels outside the packages that are made of them, and the one that hears them compiled."""
 
 
 def _files() -> dict[str, Path]:

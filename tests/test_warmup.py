@@ -1,5 +1,8 @@
 """Compiling before any clock starts: what is compiled, and how often."""
 
+import threading
+
+import numba
 import numpy as np
 import pytest
 
@@ -42,3 +45,21 @@ def test_each_kind_is_compiled_once(calls, instance):
     assert len(calls) == count
     warmup.warm_up_once(silent, instance.with_objective(worst_step()))
     assert len(calls) > count
+
+
+def test_only_what_is_compiled_is_told_of(monkeypatch):
+    monkeypatch.setattr(warmup, "_PATIENCE_S", 0.0)
+    told, heard = [], threading.Event()
+
+    def say(text):
+        told.append(text)
+        heard.set()
+
+    twice = numba.njit(lambda x: 2 * x)
+    with warmup._compiling(say):
+        assert twice(2) == 4
+        assert heard.wait(60)
+        assert twice(2.0) == 4.0
+    assert told == ["compiling the numerical kernels, once (about two minutes) ..."]
+    with warmup._compiling(silent):
+        assert twice(3) == 6
