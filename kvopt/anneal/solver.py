@@ -66,6 +66,8 @@ _LEAST_PRICE = 1e-3
 _SMALL_CELLS = 200_000
 _LARGE_CELLS = 1_000_000
 """Block-slots from which on the annealer works by lane steps, in windows; see :mod:`kvopt.anneal.large`."""
+_SAMPLE_RUN_S = 1.2e-6
+"""Processor seconds by run that a sample of the dual takes; where it is hot, more."""
 _BOTH_CELLS = 20_000
 """From here up to that it does both, and the better counts: at 1e5 accesses windows end at 0.1 % where the dense chains
 do at 0.5 % (published-high), in a fifth of the time, and at 0.3 where those do at 0.1 (dram-bound)."""
@@ -231,7 +233,9 @@ def solve_anneal(
         plan = schedule or schedule_of(low, prices is not None)
         aside = run if large else replace(run, rent=_rent(low, prices))
         try:
-            begin = _start(low, instance, start, prices, tau, seed)
+            sample_s = _SAMPLE_RUN_S * len(low.run_start) / threads
+            soon_over = run.in_hand and time.perf_counter() + sample_s > run.deadline
+            begin = start if soon_over else _start(low, instance, start, prices, tau, seed)
             followed = () if schedule or prices is None else guides
             found = anneal_windows(aside, low, begin, plan, seed, threads, followed)
             best = [] if found is None else [found]

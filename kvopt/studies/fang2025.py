@@ -11,7 +11,7 @@ and the real trace behind the published table by sparsity is not public. Rows of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -51,6 +51,8 @@ _PLACEHOLDERS = (40, 50)
 _RECENT = MappingProxyType({"low": 0.75, "middle": 0.375, "high": 0.125})
 """Recent tokens that are all read, as a share of what is read: at 60 % the floors of 0.7 and 0.95, and one between."""
 _PAPER = Rules("inclusive", "read-through", "balanced")
+_PAID = Rules("inclusive", "explicit", "balanced")
+"""What moves up is read once more for it, as the simulator's sum of external seconds may be read."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,13 @@ _VARIANTS = {
     _PUBLISHED: _Variant(),
     "10 % swapped": _Variant(swapped=0.1),
     "20 % swapped": _Variant(swapped=0.2),
-    "40 % swapped": _Variant(swapped=0.4),
     "skipped sets, one swapped": _Variant(workload="skipped", swapped=0.0),
     "skipped sets, 10 % swapped": _Variant(workload="skipped", swapped=0.1),
-    "skipped sets, 20 % swapped": _Variant(workload="skipped", swapped=0.2),
     "layers differ": _Variant(layers_alike=False),
     "25 GiB": _Variant(hbm_bytes=LARGER_HBM_BYTES),
     "overlapped": _Variant(platform="fang2025-overlapped"),
-    "paid moves": _Variant(Rules("inclusive", "explicit", "balanced")),
+    "paid moves": _Variant(_PAID),
+    "paid moves, 10 % swapped": _Variant(_PAID, swapped=0.1),
     "exclusive": _Variant(Rules("exclusive", "explicit")),
     "grouped-query": _Variant(token_bytes=GROUPED_QUERY_BYTES),
     "grouped-query, batch 4": _Variant(token_bytes=GROUPED_QUERY_BYTES, batch=4),
@@ -105,14 +106,18 @@ _VARIANTS = {
 _FREEDOM = (
     "10 % swapped",
     "20 % swapped",
-    "40 % swapped",
     "skipped sets, one swapped",
     "skipped sets, 10 % swapped",
-    "skipped sets, 20 % swapped",
     "25 GiB",
+    "paid moves",
+    "paid moves, 10 % swapped",
 )
-"""What the publication leaves open: its generator's numbers and way of drawing, and which of two capacities. It tells
-of swaps up to a tenth of the set; more than that are here to see what they would have to be."""
+"""What the publication leaves open: its generator's numbers and way of drawing, which of two capacities, and whether
+what moves up while it is read is read once or twice. It tells of swaps up to a tenth of the set; a fifth is here to see
+what it would have to be."""
+
+_HIGH_ALONE = ("20 % swapped", "skipped sets, 10 % swapped")
+"""At low variation nothing is left for these to say."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Fang2025:
     def scales(self) -> Mapping[str, Scale]:
         return {
             "full": Scale("full", 1.0, bound_s=900.0, anneal_s=900.0, search_s=3600.0, side_by_side=False),
-            "tenth": Scale("tenth", 0.1, bound_s=9.0, anneal_s=10.0, search_s=10.0),
+            "tenth": Scale("tenth", 0.1, bound_s=8.0, anneal_s=10.0, search_s=10.0),
             "hundredth": Scale("hundredth", 0.01, bound_s=2.0, anneal_s=2.0, search_s=2.0),
         }
 
@@ -135,7 +140,7 @@ class Fang2025:
         """60 % by variation first, then by sparsity, then what the assumptions are worth."""
         points = [(60, variation, _PUBLISHED) for variation in ("low", "high", "middle")]
         points += [(sparsity, "middle", _PUBLISHED) for sparsity in _BY_SPARSITY if sparsity != 60]
-        points += [(60, "low", variant) for variant in _FREEDOM]
+        points += [(60, "low", variant) for variant in _FREEDOM if variant not in _HIGH_ALONE]
         points += [(60, "high", variant) for variant in _VARIANTS if variant != _PUBLISHED]
         return tuple(_setting(*point, scale) for point in points)
 
@@ -176,19 +181,18 @@ def _setting(sparsity: int, variation: str, variant: str, scale: Scale) -> Setti
         Method("page", "page", {"whole": False}, page, "of a page what is being read, in the layer that lacks it"),
         Method("page-whole", "page", {}, page, "whole pages, in the layer that lacks them"),
     ]
-    own = Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, "each layer has its own HBM")
-    if scale.share == 1 and alike:
-        # All layers' would be some 10^9 stays in HBM, for which there is no memory.
-        own = replace(own, one_lane=True, remark=f"{own.remark}: one layer, times {LAYERS}")
-    if scale.share < 1 or variant != "layers differ":
+    # At the published size all layers' would be some 10^9 stays in HBM, for which there is no memory.
+    if alike or scale.share < 1 or variant == "captured":
+        remark = "each layer has its own HBM" + (f": one layer, times {LAYERS}" if alike else "")
+        own = Method("reactive-flush-own", "reactive-flush", {"pooled": False}, reactive, remark, one_lane=alike)
         methods.insert(4, own)
-    if variant == _PUBLISHED and sparsity == 60 and scale.share < 1:
+    if variant == _PUBLISHED and sparsity == 60 and variation != "middle" and scale.share < 1:
         # It takes longer than all others together.
         methods += [Method("page-all-layers", "page", {"all_lanes": True}, page, "whole pages, in all layers")]
     if compared:
         methods += [Method("sa-start", "look-ahead", dict(_START), guided, "where the published search begins")]
     methods += [Method("sa-guided", "guided", searching, guided, placeholder)]
-    if compared:
+    if variant == _PUBLISHED:
         methods += [Method("sa-guided-refilled", "look-ahead", {}, guided, _REFILLED, 10, "sa-guided")]
     key = f"{sparsity} %, {variation}" + ("" if variant == _PUBLISHED else f", {variant}")
     return Setting(key, {"sparsity": sparsity, "variation": variation, "variant": variant}, tuple(methods), ideal)

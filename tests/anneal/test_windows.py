@@ -13,7 +13,7 @@ import pytest
 
 import kvopt
 from kvopt import Instance, Placement, Platform, Rules
-from kvopt.anneal import large
+from kvopt.anneal import large, solver
 from kvopt.anneal.cuts import cutting_of, make_scratch
 from kvopt.anneal.large import Chain
 from kvopt.anneal.moves import above_least, improve_sweep
@@ -280,6 +280,20 @@ def test_interrupted_at_once_it_still_returns_a_feasible_placement():
     result = kvopt.solve(instance, "anneal", windows=True, bound=bound, start=start, on_progress=interrupt)
     assert result.termination is kvopt.Termination.INTERRUPTED
     assert result.objective <= start.objective
+
+
+def test_where_there_is_no_time_for_a_sample_the_start_is_gone_on_from(monkeypatch):
+    instance = drifted(n_lanes=2, n_steps=60)
+    bound, start = kvopt.bound(instance), kvopt.solve(instance, "lru")
+
+    def sampled(*arguments):
+        raise AssertionError("a sample is drawn")
+
+    monkeypatch.setattr(solver, "sample_placement", sampled)
+    options = {"multipliers": bound.certificate, "guides": bound.guides, "windows": True, "start": start.placement}
+    assert solve_anneal(instance, time_limit_s=0.0, **options).objective <= start.objective
+    with pytest.raises(AssertionError, match="a sample is drawn"):
+        solve_anneal(instance, time_limit_s=60.0, **options)
 
 
 @pytest.mark.parametrize("at_round", [0, 2])
