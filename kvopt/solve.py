@@ -21,7 +21,7 @@ _BOUND_SHARE = 0.4
 """Share of a time limit that annealing gives the dual it starts from."""
 _ANNEALING_SHARE = 0.4
 """Share of what is left that annealing takes where parts of its answer are then made optimal."""
-_LANE_SHARE = 0.4
+_LANE_SHARE = 0.6
 """Share of what is left for one lane, where it stands for all."""
 _HOW_TO_ANNEAL = {"schedule", "move", "windows", "restarts"}
 """Options that ask for something in particular."""

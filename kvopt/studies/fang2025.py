@@ -132,7 +132,7 @@ class Fang2025:
     def scales(self) -> Mapping[str, Scale]:
         return {
             "full": Scale("full", 1.0, bound_s=900.0, anneal_s=900.0, search_s=3600.0, side_by_side=False),
-            "tenth": Scale("tenth", 0.1, bound_s=8.0, anneal_s=10.0, search_s=10.0),
+            "tenth": Scale("tenth", 0.1, bound_s=8.0, anneal_s=12.0, search_s=10.0),
             "hundredth": Scale("hundredth", 0.01, bound_s=2.0, anneal_s=2.0, search_s=2.0),
         }
 
