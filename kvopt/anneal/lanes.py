@@ -44,7 +44,9 @@ def one_stands_for_all(instance: Instance) -> bool:
     """
     trace = instance.trace
     to_the_end = bool((trace.free_step == trace.n_steps).all())
-    return instance.initial is None and to_the_end and lanes_alike(trace)
+    # A lane's share may not hold a block.
+    holds = instance.capacity_bytes[0] >= trace.size_bytes.max() * trace.n_lanes
+    return instance.initial is None and to_the_end and bool(holds) and lanes_alike(trace)
 
 
 def lanes_alike(trace: Trace) -> bool:

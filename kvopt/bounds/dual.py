@@ -134,7 +134,7 @@ def _ascended(
     climb.guides += () if earlier is None else earlier.guides
     climb.go_on = go_on
     wide = None
-    if reached is None and start is None and (count := lanes_first(low)):
+    if reached is None and start is None and (count := lanes_first(low, instance)):
         wide = Wide(climb.ascent, instance.with_lanes(count), instance)
         asked = _ascended(
             wide.few,

@@ -23,19 +23,24 @@ _LEAST_LANES, _LEAST_RUNS = 8, 20_000
 """Of the whole, and of the lanes asked: below, all of them are soon done."""
 
 
-def lanes_first(low: Lowered) -> int:
+def lanes_first(low: Lowered, instance: Instance) -> int:
     """How many lanes to ask first; 0 for none.
 
     Parameters
     ----------
     low : Lowered
         Of the whole.
+    instance : Instance
+        The whole.
     """
     runs = len(low.run_start)
     # Steps count by their times, and a few lanes' are shorter.
     if low.n_lanes < _LEAST_LANES or low.prices.stepwise:
         return 0
     count = next((n for n in (1, 2) if runs * n >= _LEAST_RUNS * low.n_lanes), 0)
+    # Their share may not hold a block.
+    if instance.capacity_bytes[0] * count < instance.trace.size_bytes.max() * low.n_lanes:
+        return 0
     # A lane may have no blocks.
     return count if np.isin(low.lane, [k * low.n_lanes // count for k in range(count)]).any() else 0
 

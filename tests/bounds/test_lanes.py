@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kvopt
@@ -68,6 +68,7 @@ def test_the_bound_is_as_high_as_without(few_are_enough, monkeypatch, independen
 
 
 @settings(max_examples=25, deadline=None)
+@example(4651, 0.1, "exclusive")  # A lane's share is less than a block.
 @given(st.integers(0, 10**6), st.sampled_from([0.1, 0.4]), st.sampled_from(["exclusive", "inclusive"]))
 def test_no_placement_is_below_it(seed, room, copies):
     """Whatever the lanes: those asked first may be nothing like the others."""
@@ -114,14 +115,21 @@ def test_a_checkpoint_goes_on_without_them(few_are_enough, tmp_path):
 
 
 def test_who_asks_a_few_first(few_are_enough, monkeypatch):
-    assert lanes_first(lower(alike(8))) == 1
-    assert lanes_first(lower(alike(7))) == 0
-    assert lanes_first(lower(alike(8).with_objective(worst_step()))) == 0
-    low = lower(alike(8))
-    monkeypatch.setattr(lanes, "_LEAST_RUNS", len(low.run_start) // 8 + 1)
-    assert lanes_first(low) == 2
-    monkeypatch.setattr(lanes, "_LEAST_RUNS", len(low.run_start) // 4 + 1)
-    assert lanes_first(low) == 0
+    def asked(instance):
+        return lanes_first(lower(instance), instance)
+
+    assert asked(alike(8)) == 1
+    assert asked(alike(7)) == 0
+    assert asked(alike(8).with_objective(worst_step())) == 0
+    # A lane's share must hold a block.
+    block = float(alike(8).trace.size_bytes.max())
+    assert asked(alike(8).with_hbm_bytes(8 * block)) == 1
+    assert asked(alike(8).with_hbm_bytes(7.9 * block)) == 0
+    runs = len(lower(alike(8)).run_start)
+    monkeypatch.setattr(lanes, "_LEAST_RUNS", runs // 8 + 1)
+    assert asked(alike(8)) == 2
+    monkeypatch.setattr(lanes, "_LEAST_RUNS", runs // 4 + 1)
+    assert asked(alike(8)) == 0
 
 
 @pytest.mark.parametrize("count", [0, 9])
