@@ -39,7 +39,7 @@ def lanes_first(low: Lowered, instance: Instance) -> int:
         return 0
     count = next((n for n in (1, 2) if runs * n >= _LEAST_RUNS * low.n_lanes), 0)
     # Their share may not hold a block.
-    if instance.capacity_bytes[0] * count < instance.trace.size_bytes.max() * low.n_lanes:
+    if count == 0 or instance.capacity_bytes[0] * count < instance.trace.size_bytes.max() * low.n_lanes:
         return 0
     # A lane may have no blocks.
     return count if np.isin(low.lane, [k * low.n_lanes // count for k in range(count)]).any() else 0
