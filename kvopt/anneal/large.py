@@ -89,6 +89,8 @@ class Run(Protocol):
 
     def report(self, feasible: bool, cost: float, detail: str) -> None: ...
 
+    def tell(self, detail: str) -> None: ...
+
     def interrupt(self) -> None: ...
 
 
@@ -155,7 +157,11 @@ def anneal_windows(
 
     def go(temperature: float, rent: np.ndarray, detail: str, relaxed: Relaxed | None = None) -> None:
         nonlocal best, done
-        chain.round(done, temperature * run.unit_s, rent, seed, over, run.interrupt, relaxed)
+
+        def tell(share: float) -> None:
+            run.tell(f"{detail}, {share:.0%}")
+
+        chain.round(done, temperature * run.unit_s, rent, seed, over, run.interrupt, relaxed, tell)
         done += 1
         if chain.feasible and (best is None or chain.cost < best[0]):
             best = chain.cost, chain.paths
@@ -261,6 +267,7 @@ class Chain:
         over: Callable[[], bool] = lambda: False,
         interrupt: Callable[[], None] | None = None,
         relaxed: Relaxed | None = None,
+        tell: Callable[[float], None] = lambda share: None,
     ) -> int:
         """New paths for all blocks, window by window; returns how many changed.
 
@@ -279,13 +286,20 @@ class Chain:
             Called at Ctrl-C, after which ``over`` must say so; the round is then finished with what is drawn so far.
         relaxed : Relaxed, optional
             Prices in place of the rules, whatever the rent; the paths then need not fit.
+        tell : callable, optional
+            Called with the share of the round that is done, from any thread.
         """
         charge = above_least(self.problem, rent)
         borders = self._borders(number)
+        shares = np.zeros(len(borders) - 1)
 
         def work(w: int) -> tuple[Piece, int]:
+            def moved(share: float) -> None:
+                shares[w] = share
+                tell(float(shares.mean()))
+
             rng = stream(seed, (number + 1 << 20) + w)
-            return self._window(borders[w], borders[w + 1], temperature, charge, rng, over, relaxed)
+            return self._window(borders[w], borders[w + 1], temperature, charge, rng, over, relaxed, moved)
 
         with ThreadPoolExecutor(self.threads) as pool:
             jobs = [pool.submit(work, w) for w in range(len(borders) - 1)]
@@ -309,7 +323,7 @@ class Chain:
         inner = range(steps - shift, n_steps, steps)
         return [0, *(n for n in inner if _LEAST_STEPS // 2 <= n <= n_steps - _LEAST_STEPS // 2), n_steps]
 
-    def _window(self, first, stop, temperature, charge, rng, over, relaxed) -> tuple[Piece, int]:
+    def _window(self, first, stop, temperature, charge, rng, over, relaxed, moved) -> tuple[Piece, int]:
         low, problem, n_lanes = self.low, self.problem, self.low.n_lanes
         slots = slice(first * n_lanes, stop * n_lanes)
         charged = np.zeros((len(charge[slots]) + 1, charge.shape[1]))
@@ -335,15 +349,17 @@ class Chain:
         mode = mode_of(temperature)
         every = 1 if n_lanes == 1 else max(_REFRESH_MOVES * n_lanes, len(window.block) // _REFRESHES)
         order = _in_some_order(len(window.block), rng)
-        changed = 0
-        for part in np.array_split(order, max(1, len(order) // _PART)):
+        changed, parts = 0, np.array_split(order, max(1, len(order) // _PART))
+        for done, part in enumerate(parts):
             if over():
                 break
+            moved(done / len(parts))
             window = with_room(window, part)
             looks = every, recharge_every
             changed += sweep(
                 problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, looks, scratch, rng
             )
+        moved(1.0)
         return Piece(*scatter(problem, self.paths, first, window, low.first_step)), changed
 
 

@@ -74,6 +74,7 @@ do at 0.5 % (published-high), in a fifth of the time, and at 0.3 where those do 
 _TINY_CELLS = 500
 _SLOW_FACTOR = 8
 _MOST_RESTARTS = 24
+_TELL_EVERY_S = 2.0
 
 
 @dataclass
@@ -96,6 +97,8 @@ class _Run:
     history: list[Progress] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     best_s: float = np.inf
+    told: float = 0.0
+    """When an event was last handed on."""
     interrupted: bool = False
     in_hand: bool = False
     """Whether there is a feasible placement to return, whatever the chains come to."""
@@ -126,14 +129,24 @@ class _Run:
                 self.best_s = min(self.best_s, cost)
                 if self.best_s <= self.enough_s:
                     self.cancelled.set()
-            best = self.best_s if np.isfinite(self.best_s) else None
-            event = Progress(time.perf_counter() - self.began, best, self.bound_s, detail, self.objective_unit)
-            self.history.append(event)
-            try:
-                if self.on_progress:
-                    self.on_progress(event)
-            except KeyboardInterrupt:  # Raised in a chain's thread, where nobody else would see it.
-                self.interrupt()
+            self.history.append(self._hand_on(detail))
+
+    def tell(self, detail: str) -> None:
+        """Hand on how far long work is, every few seconds; the history has no need of it."""
+        with self.lock:
+            if time.perf_counter() - self.told >= _TELL_EVERY_S:
+                self._hand_on(detail)
+
+    def _hand_on(self, detail: str) -> Progress:
+        best = self.best_s if np.isfinite(self.best_s) else None
+        self.told = time.perf_counter()
+        event = Progress(self.told - self.began, best, self.bound_s, detail, self.objective_unit)
+        try:
+            if self.on_progress:
+                self.on_progress(event)
+        except KeyboardInterrupt:  # Raised in a chain's thread, where nobody else would see it.
+            self.interrupt()
+        return event
 
 
 def solve_anneal(

@@ -19,6 +19,7 @@ from kvopt.anneal.large import Chain
 from kvopt.anneal.moves import above_least, improve_sweep
 from kvopt.anneal.paths import gather, paths_of, placement_of, scatter
 from kvopt.anneal.relaxed import Relaxed
+from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.solver import solve_anneal
 from kvopt.anneal.state import make_problem, make_state, total_cost
 from kvopt.anneal.window import NEVER, Window, make_tables, mode_of, refresh, together, with_room
@@ -338,6 +339,21 @@ def test_a_signal_while_windows_are_at_work_ends_the_round_early():
         signal.signal(signal.SIGINT, handler)
     assert changed == 0
     np.testing.assert_array_equal(chain.paths.slot, before.slot)
+
+
+def test_how_far_a_round_is_is_told_and_not_kept(monkeypatch):
+    monkeypatch.setattr(solver, "_TELL_EVERY_S", 0.0)
+    monkeypatch.setattr(large, "_PART", 20)
+    events, instance = [], drifted()
+    result = solve_anneal(instance, windows=True, schedule=Schedule(sweeps=2), on_progress=events.append)
+    shares = [
+        int(event.detail.split()[-1][:-1])
+        for event in events
+        if event.detail.startswith("round 2/2, T") and event.detail.endswith("%")
+    ]
+    assert shares[0] < 30 < 70 < shares[-2]
+    assert shares[-1] == 100
+    assert [event for event in events if not event.detail.endswith("%")] == list(result.history)
 
 
 def test_many_sizes_share_a_few_tables():
