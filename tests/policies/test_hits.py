@@ -52,9 +52,21 @@ def traces(draw) -> Trace:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     read = rng.random((n_blocks, n_steps)) < draw(st.sampled_from([0.1, 0.4, 0.8]))
     columns = {"lane": rng.integers(0, n_lanes, n_blocks), "size_bytes": np.ones(n_blocks)}
-    return Trace.from_accesses(
+    trace = Trace.from_accesses(
         *np.nonzero(read), n_steps=n_steps, n_lanes=n_lanes, write_step=np.full(n_blocks, -1), **columns
     )
+    return split(trace, rng.random(trace.n_runs) < draw(st.sampled_from([0.0, 0.5])))
+
+
+def split(trace: Trace, where: np.ndarray) -> Trace:
+    """Some runs of two reads and more in two, of which the second begins where the first ends."""
+    where = where & (trace.run_stop - trace.run_start > 1)
+    middle = trace.run_start + 1
+    parts = np.bincount(trace.run_block, 1 + where, minlength=trace.n_blocks).astype(np.int64)
+    start, stop = np.repeat(trace.run_start, 1 + where), np.repeat(trace.run_stop, 1 + where)
+    second = np.cumsum(1 + where)[where] - 1
+    start[second], stop[second - 1] = middle[where], middle[where]
+    return trace._replace(run_ptr=np.concatenate([[0], np.cumsum(parts)]), run_start=start, run_stop=stop)
 
 
 @settings(max_examples=200, deadline=None)
@@ -68,7 +80,7 @@ def test_hits_are_those_of_the_definition(trace, room):
 def test_hits_on_lanes_of_many_blocks():
     trace = drifting(150, 30, n_lanes=3, read_share=0.2, drift=0.3, seed=3)
     stream = accesses(trace)
-    for room in (5, 40, 110, 200):
+    for room in (5, 40, 70, 80, 90, 110, 200):
         assert hits(trace, room) == slow_lru(stream, room)
         assert hits(trace, room, "belady") == slow_belady(stream, room)
 

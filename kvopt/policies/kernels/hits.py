@@ -1,7 +1,11 @@
-"""Hits of a plain cache, by runs; access by access where the cache holds less than what is between two reads of a run.
+"""Hits of a plain cache: a block is looked at where a run begins and where it is over, and not in between.
 
-By runs a block is looked at where a run begins and where it is over. That is right as long as no resident in the midst
-of a run is to be evicted; where one is, the count is begun anew, access by access.
+Of least recently used the hits in between follow from stack distances. By Belady's rule they are all hits as long as no
+resident in the midst of a run is to be evicted; where one is, the count is begun anew, access by access.
+
+References
+----------
+Mattson, Gecsei, Slutz and Traiger (1970), stack distances.
 """
 
 from __future__ import annotations
@@ -11,24 +15,18 @@ from numba import njit
 
 from kvopt.policies.kernels.reading import (
     GOING_ON,
+    IDLE,
     NEVER_STEP,
     Reading,
     Runs,
-    any_equal,
     reading_before,
     settle,
     turn,
 )
 
-_BATCH = 16
-_OUTSIDE = np.int32(-1)
-
 
 def lru_hits(runs: Runs, lane_ptr: np.ndarray, n_steps: int, room: int) -> int:
     """Hits of least recently used; as :func:`kvopt.policies.hits`, of blocks that ascend by lane."""
-    missed = _lru_misses_by_run(runs, reading_before(runs, 0), lane_ptr, n_steps, room)
-    if missed >= 0:
-        return int((runs.stop - runs.start).sum(dtype=np.int64)) - missed
     return int(_lru_hits(runs, reading_before(runs, 0), lane_ptr, n_steps, room))
 
 
@@ -41,36 +39,82 @@ def belady_hits(runs: Runs, lane_ptr: np.ndarray, n_steps: int, room: int) -> in
 
 
 @njit(cache=True, nogil=True)
-def _lru_misses_by_run(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
-    """Misses; -1 where a block in the midst of a run would have to go."""
-    n_lanes, missed, held = len(lane_ptr) - 1, 0, 0
-    inside = np.zeros(len(runs.ptr) - 1, np.uint8)
-    used = np.full(len(runs.ptr) - 1, _OUTSIDE)  # Slot of an idle resident's last read.
-    count = np.zeros(n_steps * n_lanes + 1, np.int32)  # Idle residents by that slot.
-    at = np.zeros(2, np.int64)
+def _lru_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
+    """Hits by stack distances: a block is still there if fewer than ``room`` others were read since it was.
+
+    In the L slots before a read each lane has its turn once, so nothing is read twice in them, and as many blocks were
+    read as there were reads. From a read of a run to the next one that is all there is: the distance is that of their
+    places in the stream, which changes along a slot only where runs begin or were over. Where a run begins, what was
+    read before those L slots and is idle since comes to it; of these, in the order of their last reads, the latest ones
+    are there, and how far back they go only ever moves on.
+    """
+    n_blocks, n_lanes, hits = len(runs.ptr) - 1, len(lane_ptr) - 1, 0
+    last = np.full(n_blocks, np.int64(-1))  # A block's last read that ended a run, by its number; -1 before the first.
+    idle = np.zeros(len(runs.start), np.uint8)  # Whether the block was not read after that.
+    first_of = np.zeros(n_steps * n_lanes, np.int64)  # The first such read of each slot.
+    n_ends, oldest, n_old, held = 0, 0, 0, 0  # Of ends oldest..n_old-1, those before the L slots, ``held`` are idle.
+    ended, n_ended, n_read = np.empty(n_blocks, np.int32), np.zeros(n_lanes, np.int64), np.zeros(n_lanes, np.int64)
+    lately = 0  # Reads in the L slots before this one.
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
-        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
-        for b in begun:
-            if inside[b]:
-                count[used[b]] -= 1
-            else:
-                missed += 1
-                if held == room:
-                    while at[0] <= slot - n_lanes and count[at[0]] == 0:
-                        at[0], at[1] = at[0] + 1, 0
-                    if at[0] >= slot - n_lanes:
-                        return -1
-                    inside[_evict_oldest(used, count, at, lane_ptr)] = 0
-                else:
-                    held += 1
-                inside[b] = 1
-            used[b] = _OUTSIDE
-        for b in over:
-            used[b] = slot
-            count[slot] += 1
+        start, stop = lane_ptr[lane], lane_ptr[lane + 1]
+        begun, over = turn(runs, reading, start, stop, slot // n_lanes)
+        gone = ended[start : start + n_ended[lane]]
+        first_of[slot] = n_ends
+        if slot >= n_lanes:
+            for end in range(n_old, first_of[slot - n_lanes]):
+                held += idle[end]
+            n_old = first_of[slot - n_lanes]
+        hits += _hits_going_on(reading.now, start, stop, begun, gone, n_read[lane], room - lately)
+        fresh, left = 0, 0  # Of those below: begun, but not read in the step before; gone.
+        for k, b in enumerate(begun):
+            end = last[b]
+            while left < len(gone) and gone[left] < b:
+                left += 1
+            if end >= n_old:
+                # Read in the step before, by a run that ended there.
+                hits += lately + k - left <= room
+                idle[end] = 0
+                continue
+            if end >= 0:
+                while held > max(room - lately - fresh, 0):
+                    held -= idle[oldest]
+                    oldest += 1
+                hits += end >= oldest
+                held -= end >= oldest
+                idle[end] = 0
+            fresh += 1
+        lately += len(begun) - len(gone)
+        n_read[lane] += len(begun) - len(gone)
+        n_ended[lane] = len(over)
+        for k, b in enumerate(over):
+            ended[start + k] = b
+            last[b], idle[n_ends] = n_ends, 1
+            n_ends += 1
         settle(reading, over)
-    return missed
+    return hits
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _hits_going_on(now, start, stop, begun, gone, n_before, slack):
+    """Hits of those that go on: below each of them at most ``slack`` more have begun than are gone."""
+    if slack >= len(begun):
+        return n_before - len(gone)
+    if slack < -len(gone):
+        return 0
+    hits, k, j, at = 0, 0, 0, start
+    while at < stop:
+        upto = stop
+        if k < len(begun):
+            upto = min(upto, begun[k])
+        if j < len(gone):
+            upto = min(upto, gone[j])
+        if k - j <= slack:
+            for b in range(at, upto):
+                hits += now[b] != IDLE
+        begins, ends = k < len(begun) and begun[k] == upto, j < len(gone) and gone[j] == upto
+        k, j, at = k + begins, j + ends, upto + 1
+    return hits
 
 
 @njit(cache=True, nogil=True)
@@ -119,35 +163,6 @@ def _rest(reading, heap, size, due, b, lane, n_lanes, n_steps):
 
 
 @njit(cache=True, nogil=True)
-def _lru_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
-    """Hits, access by access: residents in a ring from the last used to the first."""
-    n_blocks, n_lanes, hits, held = len(runs.ptr) - 1, len(lane_ptr) - 1, 0, 0
-    older, newer = np.full(n_blocks + 1, _OUTSIDE), np.full(n_blocks + 1, _OUTSIDE)
-    older[n_blocks] = newer[n_blocks] = n_blocks  # Where the ring is closed.
-    listed, n_listed = np.empty(n_blocks, np.int32), np.zeros(n_lanes, np.int64)
-    accessed = np.empty(n_blocks, np.int32)
-    for slot in range(n_steps * n_lanes):
-        lane = slot % n_lanes
-        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
-        for b in _accessed(reading, lane, lane_ptr, begun, listed, n_listed, accessed):
-            if older[b] != _OUTSIDE:
-                hits += 1
-                older[newer[b]], newer[older[b]] = older[b], newer[b]
-            elif held == room:
-                oldest = newer[n_blocks]
-                newer[n_blocks] = newer[oldest]
-                older[newer[oldest]] = n_blocks
-                older[oldest] = _OUTSIDE
-            else:
-                held += 1
-            older[b], newer[b] = older[n_blocks], n_blocks
-            newer[older[b]] = b
-            older[n_blocks] = b
-        settle(reading, over)
-    return hits
-
-
-@njit(cache=True, nogil=True)
 def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
     """int32[...]: the blocks that a step reads, ascending: those that went on, and those that begin.
 
@@ -172,23 +187,6 @@ def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
             kept += 1
     n_going_on[lane] = kept
     return found[:n]
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _evict_oldest(used, count, at, lane_ptr):
-    """Put the block out that was read longest ago; int: which."""
-    oldest, b = at
-    while count[oldest] == 0:
-        oldest, b = oldest + 1, 0
-    lane, oldest32 = oldest % (len(lane_ptr) - 1), np.int32(oldest)
-    b, stop = max(b, lane_ptr[lane]), lane_ptr[lane + 1]
-    while used[b] != oldest32:
-        batch = b % _BATCH == 0 and b + _BATCH <= stop and not any_equal(used, b, oldest32)
-        b += _BATCH if batch else 1
-    used[b] = _OUTSIDE
-    count[oldest] -= 1
-    at[0], at[1] = oldest, b
-    return b
 
 
 @njit(cache=True, nogil=True)
