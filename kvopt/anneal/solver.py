@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -15,6 +16,7 @@ import numpy as np
 
 from kvopt.anneal.large import anneal_windows, guide_tau, schedule_of
 from kvopt.anneal.moves import shuffle
+from kvopt.anneal.pairs import descend_pairs, sweep_s
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
@@ -29,7 +31,7 @@ from kvopt.trellis.rng import stream
 
 GUIDE_TAU = 0.0125
 """Temperature of the dual's multipliers that lead chains best."""
-_CHAIN_STREAM = 1 << 40
+_CHAIN_STREAM, _PAIRS_STREAM = 1 << 40, 1 << 41
 """Streams of chains lie above those of blocks."""
 _DESCENTS = 12
 _PART_BLOCKS = 1000
@@ -74,6 +76,9 @@ do at 0.5 % (published-high), in a fifth of the time, and at 0.3 where those do 
 _TINY_CELLS = 500
 _SLOW_FACTOR = 8
 _MOST_RESTARTS = 24
+_PAIRS_S = 2.0
+"""Processor seconds for a sweep over pairs of blocks, of as many of the best placements as that allows; further sweeps
+are shorter."""
 _TELL_EVERY_S = 2.0
 
 
@@ -263,8 +268,15 @@ def solve_anneal(
             from_start = start is not None and (chain == restarts - 1 or (run.over and run.in_hand))
             tau = run.schedule_of(chain).sample_tau
             starts.append(start if from_start else _start(low, instance, start, multipliers, tau, seed + chain))
-        dense, interrupted = _run_chains(run, starts, seed, threads)
+        chains = [functools.partial(_chain, run, begin, seed, number) for number, begin in enumerate(starts)]
+        dense, interrupted = _side_by_side(run, chains, threads)
         best += dense
+    if best and move is Move.PATH and not (steps_count or interrupted or run.over):
+        few = _least_distinct(best, int(_PAIRS_S / max(sweep_s(problem), 1e-9)))
+        paired, interrupted = _side_by_side(
+            run, [functools.partial(_by_pairs, run, one, seed, number) for number, one in enumerate(few)], threads
+        )
+        best += paired
     placement = _best_of(instance, best, start)
     termination = Termination.FINISHED
     if interrupted:
@@ -349,21 +361,40 @@ def _start(
     return sample_placement(trellis, prices, tau, seed)
 
 
-def _run_chains(
-    run: _Run, starts: list[Placement], seed: int, threads: int
+def _side_by_side(
+    run: _Run, jobs: list[Callable[[], tuple[float, Placement] | None]], threads: int
 ) -> tuple[list[tuple[float, Placement]], bool]:
-    """(time, placement) of each chain that ended feasible, and whether Ctrl-C ended them."""
+    """(time, placement) of each job that ended feasible, and whether Ctrl-C ended them."""
+    if not jobs:
+        return [], run.interrupted
     interrupted = False
-    with ThreadPoolExecutor(min(threads, len(starts))) as pool:
-        jobs = [pool.submit(_chain, run, placement, seed, number) for number, placement in enumerate(starts)]
+    with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
+        running = [pool.submit(job) for job in jobs]
         while True:
             try:
-                found = [job.result() for job in jobs]
+                found = [job.result() for job in running]
                 break
             except KeyboardInterrupt:
                 interrupted = True
                 run.cancelled.set()
     return [chain for chain in found if chain is not None], interrupted or run.interrupted
+
+
+def _least_distinct(found: list[tuple[float, Placement]], count: int) -> list[Placement]:
+    """So many placements of the least objective, one of each that have the same."""
+    distinct: dict[str, Placement] = {}
+    for cost, placement in sorted(found, key=lambda one: one[0]):
+        distinct.setdefault(f"{cost:.9e}", placement)
+    return list(distinct.values())[:count]
+
+
+def _by_pairs(run: _Run, placement: Placement, seed: int, number: int) -> tuple[float, Placement] | None:
+    """A placement with the paths of blocks made the best, two at a time."""
+    state = make_state(run.problem, placement)
+    descend_pairs(run.problem, state, stream(seed, _PAIRS_STREAM + number), lambda: run.over)
+    feasible, cost = excess_bytes(run.problem, state) == 0.0, run.sweeps.cost(state)
+    run.report(feasible, cost, f"placement {number}, pairs of blocks descended")
+    return (cost, to_placement(run.problem, state.z)) if feasible else None
 
 
 def _chain(run: _Run, start: Placement, seed: int, number: int) -> tuple[float, Placement] | None:
