@@ -8,7 +8,8 @@ depend on the number of threads; what their borders keep fixed the next round's 
 
 A chain starts from a sample of the dual at the very temperature at which its multipliers are optimal: there the
 expected loads and occupancy are those of a nearly feasible fractional placement, and what is left to do is to mend the
-noise of sampling. First it does rounds in which rules are prices (:mod:`kvopt.anneal.relaxed`), then some by the rules
+noise of sampling. Made to fit (:mod:`kvopt.anneal.fitting`) it is what there is to return until a round has ended with
+something better. First it does rounds in which rules are prices (:mod:`kvopt.anneal.relaxed`), then some by the rules
 themselves. Temperatures go by what it costs to move a block up and down again, which is 20 times less where a read
 brings it up anyway and copies are dropped than where it is carried both ways.
 """
@@ -23,6 +24,7 @@ from typing import Protocol
 import numpy as np
 
 from kvopt.anneal.cuts import cutting_of, make_scratch
+from kvopt.anneal.fitting import fitted
 from kvopt.anneal.moves import above_least, shuffle
 from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, paths_of, placement_of, scatter, total_cost
 from kvopt.anneal.relaxed import NO_LIMIT, ROUNDS, Relaxation, Relaxed, strict
@@ -144,11 +146,13 @@ def anneal_windows(
     Returns
     -------
     (objective, placement)
-        Of the best feasible round; None when there was none.
+        Of the best feasible round, or of the start made to fit; None when there was none.
     """
     chain = Chain(run.problem, low, paths_of(run.problem, start), threads)
     deadline = run.deadline - _JUDGE_S_PER_RUN * len(low.run_start)
-    best: tuple[float, Paths] | None = None
+    best = None if run.in_hand else chain.fitted()
+    if best is not None:
+        run.report(True, best[0], "start" if chain.feasible else "start made to fit")
     done = 0
 
     def over() -> bool:
@@ -256,7 +260,21 @@ class Chain:
     @property
     def feasible(self) -> bool:
         """Whether all tiers hold what they are given."""
-        return bool((self.held <= self.problem.capacity[:, None]).all())
+        return self._fits(self.held)
+
+    def _fits(self, held: np.ndarray) -> bool:
+        return bool((held <= self.problem.capacity[:, None]).all())
+
+    def fitted(self) -> tuple[float, Paths] | None:
+        """Objective and paths with what finds no room left out; None where the backing tier then holds too much."""
+        if self.feasible:
+            return self.cost, self.paths
+        paths = fitted(self.problem, self.paths)
+        load, either, held = (np.empty_like(array) for array in (self.load, self.either, self.held))
+        price = load_paths(self.problem, paths, load, either, held)
+        if not self._fits(held):
+            return None
+        return total_cost(self.problem, load, either, price), paths
 
     def round(
         self,
