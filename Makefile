@@ -12,7 +12,7 @@ demo: $(VENV)/.warm
 	$(BIN)/kvopt compare
 
 test: $(VENV)/.dev $(VENV)/.warm
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: $(VENV)/.bench $(VENV)/.warm
 	$(BIN)/python -m tests.benchmarks.run_all

@@ -213,7 +213,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     if known.termination is Termination.INTERRUPTED:
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
     elif not _HOW_TO_ANNEAL & options.keys() and one_for_all(instance):
-        lane = _of_one_lane(instance, left, seed, options, on_progress)
+        lane = _of_one_lane(instance, left, seed, options, _later(on_progress, time.perf_counter() - began))
         if lane.placement is not None and _less(instance, lane.placement, start):
             # What it is worth is in the placement; multipliers would have it drawn anew.
             start, guides, certificate = lane.placement, (), None
@@ -222,6 +222,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
             left = max(time_limit - (time.perf_counter() - began), 0.0)
         if lane.termination is Termination.INTERRUPTED:
             left = 0.0
+    before_s = time.perf_counter() - began
     result = solve_anneal(
         instance,
         time_limit_s=left if left is None or not refines else _ANNEALING_SHARE * left,
@@ -230,14 +231,17 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         multipliers=certificate,
         guides=guides,
         bound_s=None if instance.custom else known.value,
-        on_progress=on_progress,
+        on_progress=_later(on_progress, before_s),
         **options,
     )
+    result = replace(result, history=_shifted(result.history, before_s))
     proved = None if instance.custom else _better(given, known)
     enough = result.objective is not None and result.objective <= (options.get("enough_s") or -math.inf)
     if refines and result.placement is not None and not enough and result.termination is not Termination.INTERRUPTED:
-        left = None if time_limit is None else time_limit - (time.perf_counter() - began)
-        result = _refined(instance, result, left, seed, proved, on_progress)
+        before_s = time.perf_counter() - began
+        left = None if time_limit is None else time_limit - before_s
+        found = _refined(instance, result, left, seed, proved, _later(on_progress, before_s))
+        result = replace(found, history=result.history + _shifted(found.history, before_s))
     if not instance.custom and known is not given and known.termination is Termination.TIME_LIMIT and not enough:
         proved = _better(proved, _proved_further(instance, known, result, time_limit, began, on_progress))
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
@@ -273,13 +277,8 @@ def _proved_further(instance, known, result, time_limit, began, on_progress) -> 
     done = result.termination in (Termination.FINISHED, Termination.OPTIMAL)
     if not done or result.objective is None or left < _WORTH_GOING_ON * time_limit:
         return None
-
-    def tell(event: Progress) -> None:
-        on_progress(replace(event, elapsed_s=event.elapsed_s + time_limit - left))
-
-    return bound(
-        instance, start=known, target_s=result.objective, time_limit=left, on_progress=tell if on_progress else None
-    )
+    tell = _later(on_progress, time_limit - left)
+    return bound(instance, start=known, target_s=result.objective, time_limit=left, on_progress=tell)
 
 
 def _refines(instance: Instance, wanted: bool | None) -> bool:
@@ -298,10 +297,16 @@ def _refined(instance, result, left, seed, proved, on_progress) -> Result:
     found = refine(
         instance, result.placement, time_limit_s=left, bound=proved.value, seed=seed, on_progress=on_progress
     )
-    events = tuple(replace(event, elapsed_s=event.elapsed_s + result.elapsed_s) for event in found.history)
-    return replace(
-        found, method=result.method, details={**result.details, **found.details}, history=result.history + events
-    )
+    return replace(found, method=result.method, details={**result.details, **found.details})
+
+
+def _later(on_progress: OnProgress | None, by_s: float) -> OnProgress | None:
+    """What takes events of work that began so much later."""
+    return None if on_progress is None else lambda event: on_progress(*_shifted((event,), by_s))
+
+
+def _shifted(events: tuple[Progress, ...], by_s: float) -> tuple[Progress, ...]:
+    return tuple(replace(event, elapsed_s=event.elapsed_s + by_s) for event in events)
 
 
 def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Result:
