@@ -19,8 +19,9 @@ from kvopt.anneal.state import Problem, State, best_split, rebuild
 
 _NEVER = 1e30
 _SWEEPS = 20
-_PART = 500
-"""Pairs between two looks at the clock."""
+"""At most."""
+_PART_S = 0.05
+"""Between two looks at the clock."""
 _SLOT_S, _CHANGE_S = 4e-7, 2e-9
 """What a slot of a pair takes, and what a channel of a pair of changes does."""
 _MOST_STATES = 15
@@ -34,13 +35,17 @@ def sweep_s(problem: Problem) -> float:
     ----------
     problem : Problem
     """
-    n_states, n_blocks = len(problem.states), len(problem.size)
-    if n_states > _MOST_STATES:
+    if len(problem.states) > _MOST_STATES:
         return np.inf
+    n_blocks = len(problem.size)
     n_idle = n_blocks - np.count_nonzero(_busy(problem))
-    n_pairs = (n_blocks * (n_blocks - 1) - n_idle * (n_idle - 1)) / 2
-    slot_s = _SLOT_S + _CHANGE_S * n_states**4 * problem.base.shape[1]
-    return n_pairs * float((problem.death - problem.birth).mean()) * slot_s
+    return (n_blocks * (n_blocks - 1) - n_idle * (n_idle - 1)) / 2 * _pair_s(problem)
+
+
+def _pair_s(problem: Problem) -> float:
+    """About how many seconds a pair takes."""
+    slot_s = _SLOT_S + _CHANGE_S * len(problem.states) ** 4 * problem.base.shape[1]
+    return float((problem.death - problem.birth).mean()) * slot_s
 
 
 def _busy(problem: Problem) -> np.ndarray:
@@ -70,17 +75,16 @@ def descend_pairs(problem: Problem, state: State, rng: np.ndarray, over: Callabl
     over : callable
         Asked now and then whether to stop.
     """
-    pairs = _pairs(problem)
+    pairs, part = _pairs(problem), max(1, int(_PART_S / _pair_s(problem)))
     moved = np.ones(len(problem.size), bool)
     for _ in range(_SWEEPS):
-        pairs_left = pairs[moved[pairs].any(axis=1)]
-        order = np.arange(len(pairs_left))
+        order = np.flatnonzero(moved[pairs].any(axis=1))
         shuffle(order, rng)
         moved[:] = False
-        for part in np.array_split(order, 1 + len(order) // _PART):
+        for first in range(0, len(order), part):
             if over():
                 break
-            improve_pairs(problem, state, pairs_left[part], moved)
+            improve_pairs(problem, state, pairs[order[first : first + part]], moved)
         rebuild(problem, state)
         if over() or not moved.any():
             return
