@@ -2,7 +2,7 @@
 
 A sample's tiers hold what they may on average, so they are too full in about half of the slots, by a little. In the
 order of time, a block that finds no room where its path takes it goes to the backing tier instead, until its path next
-changes; whoever is there stays. At the published size that takes seconds, where a round takes minutes.
+changes; whoever is there stays. That is one pass over the events.
 """
 
 from __future__ import annotations

@@ -377,7 +377,8 @@ class Chain:
             changed += sweep(
                 problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, looks, scratch, rng
             )
-        moved(1.0)
+        else:
+            moved(1.0)
         return Piece(*scatter(problem, self.paths, first, window, low.first_step)), changed
 
 
