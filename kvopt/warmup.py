@@ -41,7 +41,7 @@ def _compiling(say: Callable[[str], None]) -> Iterator[None]:
     """Say that kernels are compiled, if any is: those that the cache has are only loaded."""
     from numba.core import event
 
-    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about two minutes) ..."])
+    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about three minutes) ..."])
     notice.daemon = True
 
     class Starting(event.Listener):
@@ -106,7 +106,7 @@ def _trace(size_bytes: np.ndarray) -> kvopt.Trace:
 
 
 if __name__ == "__main__":
-    print("compiling the numerical kernels, once (about two minutes) ...", end=" ", flush=True)
+    print("compiling the numerical kernels, once (about three minutes) ...", end=" ", flush=True)
     began = time.perf_counter()
     warm_up()
     print(f"done in {time.perf_counter() - began:.0f} s")

@@ -60,6 +60,6 @@ def test_only_what_is_compiled_is_told_of(monkeypatch):
         assert twice(2) == 4
         assert heard.wait(60)
         assert twice(2.0) == 4.0
-    assert told == ["compiling the numerical kernels, once (about two minutes) ..."]
+    assert told == ["compiling the numerical kernels, once (about three minutes) ..."]
     with warmup._compiling(silent):
         assert twice(3) == 6
