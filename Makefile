@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The kernels are compiled once into numba's on-disk cache; their sources say when that has to be done again.
-KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernels/*.py)
+KERNELS := $(wildcard kvopt/trellis/*.py kvopt/anneal/*.py kvopt/policies/kernels/*.py) kvopt/bounds/descent.py kvopt/jit.py
 
 .PHONY: demo test bench bench-quick lint format notebooks study clean
 

@@ -47,6 +47,10 @@ class PlatformWarning(UserWarning):
     """A platform description that may be meant but is more often a mistake."""
 
 
+class KernelCacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk."""
+
+
 class ModelError(KvoptError):
     """A model description that is incomplete or contradicts itself."""
 

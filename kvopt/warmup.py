@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 import kvopt
+from kvopt import jit
 from kvopt.objective import is_custom, latency
 
 _PATIENCE_S = 3.0
@@ -28,6 +29,8 @@ def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance, *, bound_
 
     Kernels differ by the number of states, and by whether single steps count.
     """
+    if not jit.COMPILES:
+        return
     kind = (len(instance.states), instance.prices.stepwise, instance.rules.balanced, instance.custom)
     if (*kind, False) in _warmed or (*kind, bound_only) in _warmed:
         return

@@ -15,6 +15,7 @@ import pytest
 import kvopt
 
 PACKAGE = Path(kvopt.__file__).parent
+ROOT = PACKAGE.parent
 MODELS = PACKAGE.parent / "models"
 
 LAYERS = (
@@ -41,6 +42,7 @@ LAYERS = (
         "parquet",
         "placement_io",
         "tallies",
+        "jit",
     },
     {"lowering", "counts", "evaluate", "result", "trellis", "fingerprint", "certificate_io"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
@@ -66,13 +68,8 @@ LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 ENGINES = LAYERS[2]
 HEAVY = ("numba", "pandas", "scipy", "pyomo", "highspy", "matplotlib", "torch", "pyarrow", "rich")
 
-NUMBA_BESIDE = {
-    "kvopt.bounds.descent",
-    "kvopt.warmup",
-    *(f"kvopt.policies.kernels.{name}" for name in ("belady", "flush", "hits", "log", "look_ahead", "lru")),
-    *(f"kvopt.policies.kernels.{name}" for name in ("pages", "reading", "static")),
-}
-"""Modules with kernels outside the packages that are made of them, and the one that hears them compiled."""
+KERNELS_BESIDE = {"kvopt.bounds.descent"}
+"""Modules with kernels outside the packages that are made of them."""
 
 
 def _files() -> dict[str, Path]:
@@ -166,7 +163,9 @@ def test_the_certificate_is_verified_without_any_engine():
 def test_libraries_stay_where_they_belong():
     assert {_part(name) for name in _users_of("pyomo")} <= {"exact", "models"}
     assert {_part(name) for name in _users_of("highspy")} <= {"exact"}
-    assert all(_part(name) in {"trellis", "anneal"} or name in NUMBA_BESIDE for name in _users_of("numba"))
+    assert _users_of("numba") == {"kvopt.jit", "kvopt.warmup"}
+    for name in _kernel_modules():
+        assert name.startswith(("kvopt.trellis.", "kvopt.anneal.", "kvopt.policies.kernels.")) or name in KERNELS_BESIDE
     assert {_part(name) for name in _users_of("matplotlib")} <= {"plotting", "studies", "cli"}
     assert all(name.startswith("kvopt.sources.embedded") for name in _users_of("torch"))
 
@@ -184,10 +183,23 @@ def test_importing_brings_nothing_heavy(module):
     assert done.stdout.split() == []
 
 
+def _kernel_modules() -> set[str]:
+    """The modules that have kernels."""
+    return {name for name, path in FILES.items() if "kvopt.jit" in {used for _, used in _imports(path)}}
+
+
+def test_the_makefile_names_every_compiled_file():
+    """A kernel that was changed is compiled before the tests begin, and before the demo's clock starts."""
+    listed = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("KERNELS :="))
+    patterns = listed.split(":=")[1].replace("$(wildcard", "").replace(")", "").split()
+    files = {path for pattern in patterns for path in ROOT.glob(pattern)}
+    assert {FILES[name] for name in _kernel_modules()} | {PACKAGE / "jit.py"} <= files
+
+
 def _kernels() -> dict:
     """All kernels of the package, by module and name."""
     found = {}
-    for name in _users_of("numba"):
+    for name in _kernel_modules():
         for thing in vars(importlib.import_module(name)).values():
             if hasattr(thing, "targetoptions"):
                 found[thing.py_func.__module__, thing.py_func.__name__] = thing

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.cuts import READ
 from kvopt.anneal.window import ALL_STALE, count_full, time_of
+from kvopt.jit import njit
 
 
 @njit(cache=True, nogil=True, inline="always")

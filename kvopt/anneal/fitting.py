@@ -8,10 +8,10 @@ changes; whoever is there stays. That is one pass over the events.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.paths import Paths
 from kvopt.anneal.state import Problem
+from kvopt.jit import njit
 
 _SLOTS = 4096
 """Slots whose events are put in order together."""

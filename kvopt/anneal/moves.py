@@ -15,10 +15,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
-from numba.cpython.unsafe.tuple import tuple_setitem
 
 from kvopt.anneal.state import add_held, add_op, add_write, cost_of_steps, pair, refresh_slot, slot_time, slot_time_with
+from kvopt.jit import njit, tuple_setitem
 from kvopt.trellis.rng import uniform
 
 _LEAST_WEIGHT = 1e-290

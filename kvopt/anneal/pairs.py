@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.moves import above_least, mark, shift, shuffle
 from kvopt.anneal.state import Problem, State, best_split, rebuild
+from kvopt.jit import njit
 
 _NEVER = 1e30
 _SWEEPS = 20

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.state import Problem, slot_time
+from kvopt.jit import njit
 from kvopt.placement import Placement
 
 

@@ -27,8 +27,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.lowering import Lowered
 from kvopt.result import Guide
 

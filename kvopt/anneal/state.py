@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kvopt.errors import MethodError
+from kvopt.jit import njit
 from kvopt.lowering import Lowered
 from kvopt.placement import Placement
 from kvopt.prices import LATE, tail_steps

@@ -25,11 +25,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from scipy import special
 
 from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, shift
 from kvopt.anneal.state import Problem, State, cost_of_steps, even_price, refresh, slot_time_with
+from kvopt.jit import njit
 from kvopt.trellis.rng import uniform
 
 _EVEN_SHARE = 0.1

@@ -20,10 +20,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.relaxed import Relaxed, smooth_time
 from kvopt.anneal.state import best_split
+from kvopt.jit import njit
 
 NEGLIGIBLE = 40.0
 """Temperatures by which a way must be dearer than another not to count beside it."""

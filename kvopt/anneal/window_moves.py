@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from kvopt.anneal.carry import born_in, carry_out, closing
 from kvopt.anneal.cuts import READ, cut_up, nothing_to_choose, write_path
@@ -36,6 +35,7 @@ from kvopt.anneal.window import (
     time_with,
     together,
 )
+from kvopt.jit import njit
 from kvopt.trellis.rng import uniform
 
 _LEAST_SHARE = 1e-300

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
+
+from kvopt.jit import njit
 
 _FIRST_CHANGE = 0.1
 """What the first step changes x by at most, before any curvature is known."""

@@ -110,7 +110,8 @@ def bound(instance, method, time_limit, json_path, certificate_path, **ascent) -
     """Certify a decode time that no placement of TRACE can beat."""
     check_outputs(json_path, certificate_path=certificate_path, checkpoint=ascent["checkpoint"])
     ascent = {name: value for name, value in ascent.items() if value is not None}
-    compile_kernels(instance, bound_only=True)
+    if method != "aggregate":  # It needs none.
+        compile_kernels(instance, bound_only=True)
     with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound"), **ascent

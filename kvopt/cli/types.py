@@ -9,7 +9,7 @@ import warnings
 import click
 import numpy as np
 
-from kvopt.errors import KvoptError, PlatformWarning
+from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning
 
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
@@ -137,7 +137,7 @@ def _one_line(otherwise):
     """What shows a warning: those meant for the user as one line, others as before."""
 
     def show(message, category, *rest, **named) -> None:
-        if issubclass(category, PlatformWarning):
+        if issubclass(category, PlatformWarning | KernelCacheWarning):
             click.echo(f"warning: {message}", err=True)
         else:
             otherwise(message, category, *rest, **named)

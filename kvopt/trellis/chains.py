@@ -15,8 +15,8 @@ Chains are four pairs of mantissas and exponents (:mod:`kvopt.trellis.scaled`), 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.trellis.scaled import divide, dot, product, product_back, spread_stay
 
 

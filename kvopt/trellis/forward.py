@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
-
+from kvopt.jit import njit
 from kvopt.trellis.scaled import dot, from_cost
 
 

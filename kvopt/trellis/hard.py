@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
-from numba.cpython.unsafe.tuple import tuple_setitem
 
+from kvopt.jit import njit, tuple_setitem
 from kvopt.placement import Placement
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels

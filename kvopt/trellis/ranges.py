@@ -12,7 +12,8 @@ in bit k are then entry (k, a) times entry (k, b).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from kvopt.jit import njit
 
 
 @njit(cache=True, nogil=True, inline="always")

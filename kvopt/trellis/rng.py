@@ -6,7 +6,8 @@ SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from kvopt.jit import njit
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.placement import Placement
 from kvopt.trellis.chains import idle_chains
 from kvopt.trellis.forward import enter, forward

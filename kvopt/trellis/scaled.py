@@ -17,7 +17,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from kvopt.jit import njit
 
 _HUGE_EXPONENT = 64
 _HUGE = 2.0**_HUGE_EXPONENT

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.trellis.chains import idle_chains, no_flow, spread_chains
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis

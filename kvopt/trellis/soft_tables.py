@@ -6,8 +6,8 @@ Numbers are pairs of arrays, mantissas and exponents (:mod:`kvopt.trellis.scaled
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.trellis.chains import between, between_back, stay
 from kvopt.trellis.scaled import NOTHING, divide, dot, product, product_back, spread_stay
 

@@ -11,8 +11,8 @@ Mattson, Gecsei, Slutz and Traiger (1970), stack distances.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.policies.kernels.reading import (
     GOING_ON,
     IDLE,

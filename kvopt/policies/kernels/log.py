@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.placement import Placement
 
 _SPARE = 1 << 22

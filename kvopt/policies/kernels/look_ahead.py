@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.policies.kernels.course import Course
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.reading import IDLE, Reading, Runs, any_equal, reading_before, settle, turn

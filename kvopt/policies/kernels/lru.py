@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.policies.kernels.course import Course
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.reading import GOING_ON, Reading, any_equal, reading_before, settle, turn

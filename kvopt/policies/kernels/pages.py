@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from kvopt.jit import njit
 from kvopt.policies.kernels.course import Course, oldest
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.lru import GONE, INSIDE, OUTSIDE

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from kvopt.jit import njit
 
 NEVER_STEP = np.int32(np.iinfo(np.int32).max)
 IDLE, GOING_ON, LAST_READ = 0, 1, 2
