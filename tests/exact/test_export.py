@@ -16,6 +16,7 @@ import kvopt
 from kvopt.errors import KvoptError, MethodError
 from kvopt.exact import Backend, column_count, export, export_model, highs, solve_exact
 from tests.exact import general
+from tests.golden import assert_same_text
 from tests.instances import RULES, brute_force, tiny_instance
 from tests.models.test_placement import SPECIAL, special, two_blocks
 
@@ -132,19 +133,24 @@ def test_the_files_of_both_back_ends_agree_to_the_digits_that_are_printed(kind, 
         np.testing.assert_allclose(list(one.values()), [other[k] for k in one], rtol=2e-14, atol=1e-14)
 
 
+def own_text(path: Path) -> str:
+    """A file without what HiGHS or Pyomo says of itself, which is another in every version."""
+    return re.sub(r"^(\\ File written by|\\\* Source).*\n", "", path.read_text("ascii"), flags=re.M)
+
+
 @pytest.mark.parametrize("copies", COPIES)
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_text(copies, moves, backend, tmp_path):
     made = export_model(two_blocks(copies, moves), tmp_path / "model.lp", backend=backend)
-    assert made.path.read_text() == (GOLDEN / f"{copies}_{moves}_{backend}.lp").read_text()
+    assert_same_text(own_text(made.path), own_text(GOLDEN / f"{copies}_{moves}_{backend}.lp"))
 
 
 @pytest.mark.parametrize("case", SPECIAL)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_text_of_special_rules_and_objectives(case, backend, tmp_path):
     made = export_model(special(case), tmp_path / "model.lp", backend=backend)
-    assert made.path.read_text() == (GOLDEN / f"{case}_{backend}.lp").read_text()
+    assert_same_text(own_text(made.path), own_text(GOLDEN / f"{case}_{backend}.lp"))
 
 
 def test_a_column_that_occurs_nowhere_is_in_no_file(tmp_path):
