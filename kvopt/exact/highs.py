@@ -6,6 +6,7 @@ Its ``threads`` option is left alone: HiGHS keeps one pool of threads in a proce
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -173,7 +174,8 @@ def write(program: Program, path: Path, column_names: list[str], row_names: list
         highs.passColName(number, name)
     for number, name in enumerate(row_names):
         highs.passRowName(number, name)
-    done = highs.writeModel(str(path))
+    # Of bytes, since the name of a folder need not be text in any encoding.
+    done = highs.writeModel(os.fsencode(path))
     # HiGHS does not notice a full disk.
     with path.open("rb") as file:
         file.seek(max(path.stat().st_size - 16, 0))
@@ -182,9 +184,22 @@ def write(program: Program, path: Path, column_names: list[str], row_names: list
         raise OSError(f"HiGHS wrote {path.stat().st_size} bytes and did not come to the end")
 
 
+class QuietHighs(highspy.Highs):
+    """HiGHS that never writes to standard output, where reports and JSON go.
+
+    Switching its output off after construction is too late: from 1.16 on, the first callback that is set in a process
+    prints a banner, and the constructor sets one.
+    """
+
+    def enableCallbacks(self) -> None:
+        """Be silent, then hear callbacks; the constructor calls this."""
+        _set(self, output_flag=False)
+        super().enableCallbacks()
+
+
 def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: bool) -> highspy.Highs:
     """HiGHS with the program in it."""
-    highs = highspy.Highs()
+    highs = QuietHighs()
     _set(
         highs,
         output_flag=False,
