@@ -185,7 +185,7 @@ def _anneal(search: _Search, rng: np.random.Generator, moves_per_level: int, pat
             by = search.cost(other) - cost
             if by <= 0 or (temperature > 0 and rng.random() < math.exp(-by / temperature)):
                 point, cost = other, cost + by
-        idle = idle + 1 if before - search.known[search.best] < _LEAST_IMPROVEMENT * before else 0
+        idle = idle + 1 if before - search.known[search.best] <= _LEAST_IMPROVEMENT * before else 0
         temperature *= _COOLING
 
 

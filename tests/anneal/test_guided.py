@@ -132,3 +132,12 @@ def test_what_makes_no_search_is_refused(instance, option):
         kvopt.solve(instance, "guided", **{option: 0})
     with pytest.raises(MethodError, match="'guided' takes no start"):
         kvopt.solve(instance, "guided", start="lru")
+
+
+def test_the_search_ends_where_nothing_costs_anything():
+    channels = (kvopt.Channel("bus", 1.0),)
+    tiers = (kvopt.Tier("fast", 100.0, {}, {}), kvopt.Tier("slow", 100.0, {"bus": 1.0}, {}))
+    trace = drifting(1, 4, n_lanes=1, read_share=1.0, drift=0.0, seed=1).with_size_bytes(1)
+    result = kvopt.solve(Instance(trace, Platform("free", tiers, channels)), "guided")
+    assert result.objective == 0.0
+    assert result.termination is Termination.FINISHED
