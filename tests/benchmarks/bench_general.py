@@ -1,119 +1,123 @@
-"""What generality costs: ``python -m tests.benchmarks.bench_general [--rounds N]``. Needs the project's git history.
+"""Two commits side by side: ``python -m tests.benchmarks.bench_general [--before COMMIT] [--after COMMIT] [--quick]``.
 
-First the general form against the last version that knew two tiers only (commit ``TWO_TIERS``), on the main job's
-instance: both in processes of their own, taking turns, each with its kernels compiled beforehand. Then three tiers
-against two in the present version, on the same trace. Time is processor time of one thread; memory the peak of the
-process. Ratios are of medians.
+Needs the project's git history. Whatever the layout of a commit, it is measured through public calls alone
+(:mod:`tests.benchmarks.public_calls`), in processes of its own that take turns with the other's, after its kernels are
+compiled: on the example trace over two and three tiers, and on families of instances. Time is processor time, of all
+threads; memory the peak of the process. Ratios are of medians, and each is printed as soon as it is known; the
+objective or bound that a call came to stands beside it, to show whether the work was the same. Before is, unless given,
+the last tag, or ``LAST`` where there is none; after is the working tree. Then three tiers over two, after.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
+from tests.benchmarks import public_calls
+from tests.checkouts import ROOT, unpacked_once
 
-ROOT = Path(__file__).parents[2]
-PLATFORMS = ROOT / "kvopt" / "specs" / "platforms"
-TWO_TIERS = "a9c232f"
-_STEPS = ("lower", "evaluate", "hard minimum", "soft minimum and gradient", "annealing, 3 sweeps")
+LAST = "c218352"
+"""Version 0.1.0."""
+FAMILIES = ("knee", "published-middle", "request-log", "three-tier")
+_SCRIPT = Path(public_calls.__file__)
+_NOISE = 1.05
+"""Ratios above are marked."""
+
+Figures = dict[str, dict]
+"""What one process told, by call."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", default=None, help="A commit, or a checkout's folder.")
+    parser.add_argument("--after", default=None)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--measure", choices=("two", "three"), help=argparse.SUPPRESS)
+    parser.add_argument("--accesses", type=lambda text: int(float(text)), default=200_000, help="Of the families.")
+    parser.add_argument("--only", nargs="+", metavar="INSTANCE", choices=(*public_calls.EXAMPLES, *FAMILIES))
+    parser.add_argument("--quick", action="store_true", help="One round on one small instance: does everything run?")
     given = parser.parse_args()
-    if given.measure:
-        print(json.dumps(measured(given.measure)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", TWO_TIERS, "kvopt", "models"], cwd=ROOT, stdout=-1, check=True)
-        subprocess.run(["tar", "x", "-C", folder], input=archive.stdout, check=True)
-        jobs = {"before": (folder, "two"), "two tiers": (str(ROOT), "two"), "three tiers": (str(ROOT), "three")}
-        found: dict[str, list[dict[str, float]]] = {name: [] for name in jobs}
-        for _ in range(given.rounds):
-            for name, (path, kind) in jobs.items():
-                found[name].append(_in_process(path, kind))
-    _table(found, "two tiers", "before", "the general form over the two-tier one")
-    _table(found, "three tiers", "two tiers", "three tiers over two")
+    if given.quick:
+        given.rounds, given.accesses, given.only = 1, 2_000, given.only or ["knee"]
+    before = given.before or _last_tag() or LAST
+    sites = {
+        "before": unpacked_once(before),
+        "after": ROOT if given.after is None else unpacked_once(given.after),
+    }
+    print(f"before: {before}; after: {given.after or 'the working tree'}; {given.rounds} rounds", flush=True)
+    found = {}
+    for name in given.only or (*public_calls.EXAMPLES, *FAMILIES):
+        print(f"\n{name}", flush=True)
+        for site in sites.values():
+            _told(site, name, given.accesses, timed=False)
+        found[name] = _side_by_side(sites, name, given.accesses, given.rounds)
+    two, three = (found.get(name, {}).get("after") for name in public_calls.EXAMPLES)
+    if two and three:
+        print("\nthree tiers over two, after")
+        for call in two[0]:
+            _print_row(call, [f.get(call, {}) for f in two], [f.get(call, {}) for f in three])
 
 
-def _in_process(path: str, kind: str) -> dict[str, float]:
-    """One measurement by the kvopt that lies at ``path``."""
-    command = [sys.executable, str(Path(__file__)), "--measure", kind]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, stdout=-1, check=True, text=True)
-    return json.loads(done.stdout)
-
-
-def _table(found: dict[str, list[dict[str, float]]], name: str, base: str, title: str) -> None:
-    print(title)
-    for key in (*_STEPS, "peak memory"):
-        a, b = (float(np.median([one[key] for one in found[which]])) for which in (name, base))
-        scale, unit = (1e-6, "MB") if key == "peak memory" else (1e3, "ms")
-        print(f"  {key:28} {scale * b:9.1f} {unit} {scale * a:9.1f} {unit}   x{a / b:.2f}")
-
-
-def measured(kind: str) -> dict[str, float]:
-    """Seconds of each step of the work, and bytes of memory at most."""
-    import kvopt
-    from kvopt.anneal import Schedule, solve_anneal
-    from kvopt.bounds.aggregate import slotwise_prices
-    from kvopt.lowering import lower
-    from kvopt.trellis import Trellis, hard_minimum, soft_minimum
-
-    trace = kvopt.example_trace()
-    peak = trace.summary()["peak_live_bytes"]
-    # The main job's instance; of three tiers the middle one holds as much as the fast one, so that all of them matter.
-    # From the present file in both versions: its bandwidths have been corrected since.
-    platform = kvopt.Platform.from_toml(PLATFORMS / ("gh200.toml" if kind == "two" else "gh200-cxl.toml"))
-    instance = kvopt.Instance(trace, platform.with_capacity(0.25 * peak))
-    if kind == "three":
-        instance = kvopt.Instance(trace, instance.platform.with_capacity(0.25 * peak, tier=1))
-    low = lower(instance)
-    trellis = Trellis(low, threads=1)
-    lam = slotwise_prices(low)[1] + 0.02
-    lam /= lam.sum(axis=0)
-    unit = float(low.op_s_per_byte.max())
-    mu = np.where(np.isfinite(low.capacity_bytes)[:, None], 0.01 * unit, 0.0) * np.ones(low.n_slots)
-    prices = trellis.prices(lam, mu)
-    placement = kvopt.solve(instance, "lru").placement
-    schedule = Schedule(sweeps=3, first=0.02, last=0.01)
-
-    # The old version knew no other; the new one would take windows for an instance of that size.
-    dense = {"windows": False} if "windows" in inspect.signature(solve_anneal).parameters else {}
-
-    def annealing():
-        solve_anneal(instance, start=placement, schedule=schedule, restarts=1, threads=1, **dense)
-
-    work = (
-        lambda: lower(instance),
-        lambda: kvopt.evaluate(instance, placement),
-        lambda: hard_minimum(trellis, prices),
-        lambda: soft_minimum(trellis, prices, 0.05 * unit),
-        annealing,
-    )
-    found = {name: _seconds(job, 1 if job is annealing else 5) for name, job in zip(_STEPS, work, strict=True)}
-    found["peak memory"] = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _side_by_side(sites: dict[str, Path], name: str, accesses: int, rounds: int) -> dict[str, list[Figures]]:
+    """Both commits on one instance, taking turns."""
+    found: dict[str, list[Figures]] = defaultdict(list)
+    for turn in range(rounds):
+        for which in list(sites) if turn % 2 == 0 else reversed(sites):
+            found[which].append(_told(sites[which], name, accesses, timed=True))
+    calls = dict.fromkeys(call for figures in (*found["before"], *found["after"]) for call in figures)
+    for call in calls:
+        _print_row(call, *([figures.get(call, {}) for figures in found[which]] for which in ("before", "after")))
     return found
 
 
-def _seconds(job, repeats: int) -> float:
-    job()
-    taken = []
-    for _ in range(repeats):
-        began = time.process_time()
-        job()
-        taken.append(time.process_time() - began)
-    return float(np.median(taken))
+def _told(site: Path, name: str, accesses: int, *, timed: bool) -> Figures:
+    """What one process measures of the kvopt at ``site``; what it told before it failed is printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) / "figures.jsonl"
+        command = [sys.executable, str(_SCRIPT), name, str(accesses), str(where), *([] if timed else ["--no-time"])]
+        env = {**os.environ, "PYTHONPATH": str(site)}
+        done = subprocess.run(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        lines = where.read_text(encoding="utf-8").splitlines() if where.exists() else []
+        figures = {one["name"]: one for one in map(json.loads, lines)}
+        if done.returncode != 0:
+            print(f"  {site} ended with status {done.returncode} after {list(figures)}", flush=True)
+            raise SystemExit(done.stdout.decode(errors="replace")[-3000:])
+    return figures
+
+
+def _print_row(call: str, before: list[dict], after: list[dict]) -> None:
+    """One call: medians, their ratio, and the values where they differ."""
+    sides = []
+    for figures in (before, after):
+        numbers = [f["seconds"] if "seconds" in f else f["bytes"] for f in figures if "missing" not in f and f]
+        sides.append(statistics.median(numbers) if numbers else None)
+    scale, unit = (1e-6, "MB") if call == "peak memory" else (1e3, "ms")
+    cells = ["not there".rjust(13) if side is None else f"{scale * side:10.2f} {unit}" for side in sides]
+    ratio = ""
+    if None not in sides and sides[0] > 0:
+        ratio = f"x{sides[1] / sides[0]:.2f}{' !' if sides[1] > _NOISE * sides[0] else ''}"
+    values = [next((f["value"] for f in figures if f.get("value") is not None), None) for figures in (before, after)]
+    same = ""
+    if values[0] is not None or values[1] is not None:
+        same = "same value" if values[0] == values[1] else f"values {_value(values[0])}, {_value(values[1])}"
+    print(f"  {call:22} {cells[0]} {cells[1]}   {ratio:8} {same}", flush=True)
+
+
+def _value(value: float | None) -> str:
+    return "none" if value is None else f"{value:.8g}"
+
+
+def _last_tag() -> str | None:
+    done = subprocess.run(
+        ["git", "describe", "--tags", "--abbrev=0"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    return done.stdout.decode().strip() or None
 
 
 if __name__ == "__main__":
