@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import shutil
 import subprocess
 import tomllib
@@ -44,23 +47,28 @@ def unpacked_once(source: str | Path) -> Path:
         As above. A folder is laid out anew each time.
     """
     if (Path(source) / "pyproject.toml").exists():
-        folder = ROOT / "build" / "checkouts" / "folder"
+        name = hashlib.sha256(str(Path(source).resolve()).encode()).hexdigest()[:12]
+        folder = ROOT / "build" / "checkouts" / name
         shutil.rmtree(folder, ignore_errors=True)
         return unpacked(source, folder)
     commit = _output("git", "rev-parse", f"{source}^{{commit}}").strip()
     folder = ROOT / "build" / "checkouts" / commit
-    if not (folder / "done").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        site = unpacked(commit, folder)
-        _share_kernels(site)
-        (folder / "done").touch()
+    if not folder.exists():
+        # Whole or not at all, whatever else unpacks it at the time.
+        part = folder.with_name(f"{commit}.{os.getpid()}")
+        _share_kernels(unpacked(commit, part))
+        with contextlib.suppress(OSError):
+            part.rename(folder)
+        shutil.rmtree(part, ignore_errors=True)
     return folder / "site"
 
 
 def _share_kernels(site: Path) -> None:
-    """Take over this checkout's compiled kernels where every module in a folder of kernels is the same to the byte."""
+    """Take over this checkout's compiled kernels where every module that has some is the same to the byte."""
     folders = sorted({path.parent.parent for path in (ROOT / "kvopt").rglob("__pycache__/*.nbi")})
-    modules = [module.relative_to(ROOT) for folder in folders for module in folder.glob("*.py")]
+    modules = [
+        m.relative_to(ROOT) for folder in folders for m in folder.glob("*.py") if "numba" in m.read_text("utf-8")
+    ]
     if not all((site / m).exists() and (site / m).read_bytes() == (ROOT / m).read_bytes() for m in modules):
         return
     for module in modules:

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ LAST = "c218352"
 """Version 0.1.0."""
 FAMILIES = ("knee", "published-middle", "request-log", "three-tier")
 _SCRIPT = Path(public_calls.__file__)
+_POLL_S = 0.2
 _NOISE = 1.05
 """Ratios above are marked."""
 
@@ -54,8 +56,8 @@ def main() -> None:
     found = {}
     for name in given.only or (*public_calls.EXAMPLES, *FAMILIES):
         print(f"\n{name}", flush=True)
-        for site in sites.values():
-            _told(site, name, given.accesses, timed=False)
+        for which, site in sites.items():
+            _told(site, name, given.accesses, f"{which}, compiling", timed=False)
         found[name] = _side_by_side(sites, name, given.accesses, given.rounds)
     two, three = (found.get(name, {}).get("after") for name in public_calls.EXAMPLES)
     if two and three:
@@ -69,26 +71,44 @@ def _side_by_side(sites: dict[str, Path], name: str, accesses: int, rounds: int)
     found: dict[str, list[Figures]] = defaultdict(list)
     for turn in range(rounds):
         for which in list(sites) if turn % 2 == 0 else reversed(sites):
-            found[which].append(_told(sites[which], name, accesses, timed=True))
+            told = f"{which}, round {turn + 1}"
+            found[which].append(_told(sites[which], name, accesses, told, timed=True))
     calls = dict.fromkeys(call for figures in (*found["before"], *found["after"]) for call in figures)
     for call in calls:
         _print_row(call, *([figures.get(call, {}) for figures in found[which]] for which in ("before", "after")))
     return found
 
 
-def _told(site: Path, name: str, accesses: int, *, timed: bool) -> Figures:
-    """What one process measures of the kvopt at ``site``; what it told before it failed is printed."""
+def _told(site: Path, name: str, accesses: int, told: str, *, timed: bool) -> Figures:
+    """What one process measures of the kvopt at ``site``; each figure is printed when it is there."""
+    figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder) / "figures.jsonl"
+        where, said = Path(folder) / "figures.jsonl", Path(folder) / "said"
+        where.touch()
         command = [sys.executable, str(_SCRIPT), name, str(accesses), str(where), *([] if timed else ["--no-time"])]
         env = {**os.environ, "PYTHONPATH": str(site)}
-        done = subprocess.run(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        lines = where.read_text(encoding="utf-8").splitlines() if where.exists() else []
-        figures = {one["name"]: one for one in map(json.loads, lines)}
-        if done.returncode != 0:
-            print(f"  {site} ended with status {done.returncode} after {list(figures)}", flush=True)
-            raise SystemExit(done.stdout.decode(errors="replace")[-3000:])
+        with said.open("wb") as out, where.open(encoding="utf-8") as lines:
+            process = subprocess.Popen(command, env=env, cwd=folder, stdout=out, stderr=out)
+            over, unread = False, ""
+            while not over:
+                over = process.poll() is not None
+                *whole, unread = (unread + lines.read()).split("\n")
+                for one in map(json.loads, whole):
+                    figures[one["name"]] = one
+                    if timed:
+                        print(f"    {told}: {one['name']} {_figure(one)}", flush=True)
+                time.sleep(_POLL_S)
+        if process.returncode != 0:
+            print(f"  {told} ended with status {process.returncode} after {list(figures)}", flush=True)
+            raise SystemExit(said.read_text(encoding="utf-8", errors="replace")[-3000:])
     return figures
+
+
+def _figure(one: dict) -> str:
+    """One figure in words."""
+    if "missing" in one:
+        return f"not there ({one['missing']})"
+    return f"{1e-6 * one['bytes']:.1f} MB" if "bytes" in one else f"{1e3 * one['seconds']:.2f} ms"
 
 
 def _print_row(call: str, before: list[dict], after: list[dict]) -> None:

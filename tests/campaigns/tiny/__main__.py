@@ -7,6 +7,7 @@ checkout, or another commit of this one; its kernels are compiled on first use.
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import time
 from collections import Counter, defaultdict
@@ -49,7 +50,8 @@ def main() -> int:
     )
     if only is not None:
         pprint(outcome.values.get(only, {}))
-    print(table(outcome, time.perf_counter() - began))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(table(outcome, time.perf_counter() - began, used.ru_utime + used.ru_stime))
     print(listed(outcome.faults, _SHOWN if only is None and not given.all else sys.maxsize))
     return int(bool(outcome.faults))
 
@@ -80,12 +82,13 @@ def _show_case(seed: int, most_states: int) -> None:
         print(f"optimum: {best.value} = {float(best.value)!r} by {best.paths}")
 
 
-def table(outcome: Outcome, taken_s: float) -> str:
+def table(outcome: Outcome, taken_s: float, processor_s: float) -> str:
     """Checks with the cases they looked at and the faults found, and what was compared."""
     faults: dict[str, Counter] = defaultdict(Counter)
     for fault in outcome.faults:
         faults[fault.check][fault.kind] += 1
-    lines = [f"{outcome.done} seeds in {taken_s:.0f} s, {len(outcome.faults)} faults", ""]
+    took = f"{taken_s:.0f} s, {processor_s:.0f} s of processor time"
+    lines = [f"{outcome.done} seeds in {took}, {len(outcome.faults)} faults", ""]
     lines += ["| check | cases | faults | kinds |", "| --- | --- | --- | --- |"]
     for check, cases in outcome.runs.items():
         kinds = ", ".join(f"{kind} {n}" for kind, n in faults[check].most_common())

@@ -271,7 +271,7 @@ def one_seed(seed: int, most_states: int, skip: list[str], tell: Callable[..., N
     from tests.campaigns.tiny.cases import draw
     from tests.campaigns.tiny.checks import Trial, built, checks
 
-    trial = Trial(draw(seed, most_states=most_states))
+    trial = Trial(draw(seed, most_states=most_states), most_states)
     for name, check in checks().items():
         if name in skip:
             continue

@@ -26,7 +26,8 @@ _USELESS = 1e-3
 _USEFUL = 0.98
 """Share of the linear relaxation that a finished dual reaches at least; it reaches all but a thousandth as a rule."""
 _RANDOM_PLACEMENTS = 4
-_COMPILED_STATES = (2, 3, 4, 7, 8, 15)
+_MOST_STATES = 4
+"""A tier is added where blocks then have no more states than this; for each number of them kernels are compiled."""
 _LARGEST_TOTAL = 2**53
 """Bytes alive together above which an instance may be refused as too large."""
 _SOLVER_RATIO, _SOLVER_WEIGHT = 10**5, 1e-5
@@ -43,6 +44,8 @@ class Trial:
     Parameters
     ----------
     case : Case
+    most_states : int
+        Engines are asked of no case whose blocks have more: they would compile kernels for it.
     counts : Counter
         Comparisons made, and remarks, by name.
     values : dict of str to float
@@ -50,6 +53,7 @@ class Trial:
     """
 
     case: Case
+    most_states: int
     counts: Counter = field(default_factory=Counter)
     values: dict[str, float | None] = field(default_factory=dict)
 
@@ -391,7 +395,7 @@ def check_useless(trial: Trial) -> Iterator[Fault]:
     useless = TierSpec("useless", float(rng.choice((0, smallest - 1, smallest - 0.5))), *(last.read, last.write), None)
     with_tier = case.with_tier(useless, rng.randint(1, len(case.tiers) - 1))
     others = {"channel": replace(case, rates={**case.rates, "useless": rng.choice((1e-3, 1.0, 1e12))})}
-    if with_tier.n_states in _COMPILED_STATES and with_tier.n_states <= 4 and case.reads != "balanced":
+    if with_tier.n_states <= min(trial.most_states, _MOST_STATES) and case.reads != "balanced":
         others["tier"] = with_tier
     if ample:
         others["capacity"] = case.with_capacity(case.tiers[ample[0]].capacity * 1000.0, ample[0])
@@ -413,7 +417,7 @@ def check_capacity(trial: Trial) -> Iterator[Fault]:
         return
     k = trial.rng.choice(finite)
     more = trial.rng.choice([block.size for block in trial.case.blocks])
-    larger = Trial(trial.case.with_capacity(trial.case.tiers[k].capacity + more, k), trial.counts)
+    larger = Trial(trial.case.with_capacity(trial.case.tiers[k].capacity + more, k), trial.most_states, trial.counts)
     if larger.best.value > trial.best.value:
         yield "the page", f"optimum {float(trial.best.value)!r}, with more of tier {k} {float(larger.best.value)!r}"
     yield from _certified(larger, larger.dual)
