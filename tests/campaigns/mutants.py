@@ -8,6 +8,7 @@ line is rewritten is told of at once, not silently lost; ``tests/campaigns/test_
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -198,13 +199,17 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--most-states", type=int, default=4, help="Draw no case whose blocks have more states.")
+    parser.add_argument("--known", type=Path, help="What tiny --output wrote of this checkout and these cases.")
     parser.add_argument("--only", nargs="+", choices=[mutant.name for mutant in MUTANTS], metavar="NAME")
     given = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if given.only is None or mutant.name in given.only]
     options = {"processes": given.processes, "most_states": given.most_states, "hangs_s": _HANGS_S}
-    known = campaign(range(given.seeds), **options)
-    print(f"as it is: {len(known.faults)} faults in {given.seeds} seeds", flush=True)
-    ignore = frozenset(fault.key for fault in known.faults)
+    if given.known is None:
+        known = campaign(range(given.seeds), **options).faults
+    else:
+        known = [Fault(**json.loads(line)) for line in given.known.read_text(encoding="utf-8").splitlines()]
+    print(f"as it is: {len(known)} faults", flush=True)
+    ignore = frozenset(fault.key for fault in known)
     print("\n| mutant | file | found at seed | by | seconds |\n| --- | --- | --- | --- | --- |", flush=True)
     missed = 0
     for mutant in chosen:

@@ -7,11 +7,14 @@ checkout, or another commit of this one; its kernels are compiled on first use.
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
 from pprint import pprint
 
 from tests.campaigns.tiny.campaign import HANGS_S, Fault, Outcome, campaign
@@ -33,6 +36,7 @@ def main() -> int:
     parser.add_argument("--only-seed", type=int)
     parser.add_argument("--most-states", type=int, default=15, help="Draw no case whose blocks have more states.")
     parser.add_argument("--hangs-s", type=float, default=HANGS_S, help="How long a check may take.")
+    parser.add_argument("--output", type=Path, help="File for all faults, a line of JSON each.")
     parser.add_argument("--all", action="store_true", help="List every fault.")
     given = parser.parse_args()
     only = given.only_seed
@@ -53,6 +57,9 @@ def main() -> int:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(table(outcome, time.perf_counter() - began, used.ru_utime + used.ru_stime))
     print(listed(outcome.faults, _SHOWN if only is None and not given.all else sys.maxsize))
+    if given.output is not None:
+        lines = [json.dumps(asdict(fault)) + "\n" for fault in outcome.faults]
+        given.output.write_text("".join(lines), encoding="utf-8")
     return int(bool(outcome.faults))
 
 

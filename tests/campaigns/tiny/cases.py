@@ -168,7 +168,7 @@ def _drawn(rng: random.Random, seed: int) -> Case:
 
 
 def _sizes(rng: random.Random, count: int) -> tuple[str, list[int]]:
-    kind = rng.choices(("equal", "small", "ratio", "giant", "odd", "huge", "pairs"), (20, 30, 17, 17, 8, 1.5, 6))[0]
+    kind = rng.choices(("equal", "small", "ratio", "giant", "odd", "huge", "pairs"), (19, 27, 18, 18, 8, 4, 6))[0]
     if kind == "equal":
         return "sizes equal", [rng.choice((1, 4, 1000))] * count
     if kind == "small":
