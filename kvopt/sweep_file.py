@@ -50,7 +50,7 @@ def load(
     }
     for name, mine in _leaves(here):
         theirs = _look_up(data, name)
-        if theirs != mine and not _is_varied(along, name):
+        if theirs != mine and not _is_varied(along, name) and not _is_later(data, name):
             raise KvoptError(
                 field, f"{path} holds another sweep: its {'.'.join(name)} is {theirs!r}, not {mine!r}", fix
             )
@@ -88,6 +88,12 @@ def _look_up(data: Any, name: tuple[str, ...]) -> Any:
     for key in name:
         data = data.get(key) if isinstance(data, Mapping) else None
     return data
+
+
+def _is_later(data: Any, name: tuple[str, ...]) -> bool:
+    """Whether the file's version did not yet count that of a trace; what is counted is in the fingerprint."""
+    counts = _look_up(data, name[:-1])
+    return name[:-1] == ("instance", "trace") and isinstance(counts, Mapping) and name[-1] not in counts
 
 
 def _is_varied(along: Axis, name: tuple[str, ...]) -> bool:

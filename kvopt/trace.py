@@ -96,8 +96,25 @@ class Trace(ReadOnlyArrays):
 
     @property
     def n_accesses(self) -> int:
-        """Number of (block, step) reads."""
+        """Number of (block, step) reads: what the decode-time model charges; writes are no reads."""
         return int(self.run_stop.sum(dtype=np.int64) - self.run_start.sum(dtype=np.int64))
+
+    @property
+    def written_unread(self) -> np.ndarray:
+        """bool[B]: the block is written in some step from 0 on, and that step does not read it."""
+        read = self.run_ptr[1:] > self.run_ptr[:-1]
+        found = self.write_step >= 0
+        found[read] &= self.run_start[self.run_ptr[:-1][read]] != self.write_step[read]
+        return found
+
+    @property
+    def n_block_requests(self) -> int:
+        """Number of (block, step) requests: the reads, and the writes of blocks that their step does not read.
+
+        What a cache is asked for, and the denominator of every hit rate of :func:`kvopt.policies.hits`: the request of
+        a log asks for all its blocks, those that it brings (writes) and those that it finds (reads).
+        """
+        return self.n_accesses + int(np.count_nonzero(self.written_unread))
 
     @property
     def run_block(self) -> np.ndarray:
@@ -144,6 +161,7 @@ class Trace(ReadOnlyArrays):
             "mean_read_bytes_per_slot": read_bytes / self.n_slots,
             "step_unit": self.step_unit,
             "tokens_per_page": self.tokens_per_page,
+            "n_block_requests": self.n_block_requests,
         }
 
     def with_size_bytes(self, size_bytes: int) -> Trace:

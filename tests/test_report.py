@@ -113,7 +113,9 @@ def test_bound_line_says_on_what_authority(comparison, instance):
 
 
 def test_trace_and_platform_are_described(instance):
-    assert any("96, of which 80 were there before step 0" in line for line in describe.trace_lines(instance.trace))
+    lines = describe.trace_lines(instance.trace)
+    assert any("96, of which 80 were there before step 0" in line for line in lines)
+    assert any(f"requests  {instance.trace.n_block_requests:,} for blocks" in line for line in lines)
     record = describe.platform_record(instance.platform.with_capacity(float("inf"), tier=1))
     assert [tier["capacity_bytes"] for tier in record["tiers"]] == [30e3, None]
 

@@ -347,6 +347,20 @@ def test_the_same_command_again_computes_what_is_missing(swept, trace_file, tmp_
     assert seen == [9797.0]
 
 
+def test_a_file_from_before_requests_were_counted_is_taken_up(swept, tmp_path, instance, trace):
+    data = json.loads(swept[1].read_text())
+    del data["instance"]["trace"]["n_block_requests"]
+    path = tmp_path / "older.json"
+    path.write_text(json.dumps(data))
+    whole = kvopt.Instance(trace, kvopt.Platform.preset("gh200"))
+    points = sweep_file.load(path, whole, "hbm_bytes", seed=0, time_limit=60.0)
+    assert len(points) == len(data["points"])
+    del data["instance"]["trace"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(KvoptError, match="holds another sweep: its instance.trace.name is None"):
+        sweep_file.load(path, whole, "hbm_bytes", seed=0, time_limit=60.0)
+
+
 OTHERS = {
     "seed": (("--seed", 1), "its seed is 0, not 1"),
     "time limit": (("--time-limit", 7), "its time_limit_s is 60.0, not 7.0"),

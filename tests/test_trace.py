@@ -36,6 +36,10 @@ def test_counts():
     assert summary["read_bytes"] == 3 * 10 + 2 * 30
     assert summary["peak_live_bytes"] == 60
     assert summary["n_prefill_blocks"] == 2
+    assert (summary["n_accesses"], summary["n_block_requests"]) == (5, 5)
+    later = trace(run_start=[0, 2, 2])  # Block 2 is written in step 1 and read in step 2 alone.
+    assert later.written_unread.tolist() == [False, False, True]
+    assert (later.n_accesses, later.n_block_requests) == (4, 5)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """A plain cache beside libCacheSim's: ``python -m tests.benchmarks.bench_cache [--accesses N] [--json F]``.
 
-Both simulate the same stream, block after block in each slot, on one thread, in processor time. libCacheSim reads it in
-its binary format from a file that is in memory, kvopt takes a ``Trace``; best of several rounds, kernels compiled
-beforehand. Hits must be equal: blocks of one byte, all admitted, none freed. The last rows make placements instead
-(``simulate``), which is more than counting. Needs the package ``libcachesim``.
+Both simulate the same stream of requests, block after block in each slot, those that it reads and those that it writes,
+on one thread, in processor time. libCacheSim reads it in its binary format from a file that is in memory, kvopt takes a
+``Trace``; best of several rounds, kernels compiled beforehand. Hits must be equal: blocks of one byte, all admitted,
+none freed. The last rows make placements instead (``simulate``), which is more than counting. Needs the package
+``libcachesim``.
 """
 
 from __future__ import annotations
@@ -41,10 +42,13 @@ def main() -> None:
     trace = trace_of(given.accesses)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "accesses.oracleGeneral"
+        path = Path(folder) / "requests.oracleGeneral"
         records(trace).tofile(path)
-        print(f"{trace.n_accesses:,} accesses, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, {trace.n_slots} slots")
-        print("in accesses a second:")
+        print(
+            f"{trace.n_block_requests:,} requests, {trace.n_runs:,} runs, {trace.n_blocks:,} blocks, "
+            f"{trace.n_slots} slots"
+        )
+        print("in requests a second:")
         print(f"{'policy':8} {'blocks':>8} {'hits':>12} {'libcachesim':>12} {'kvopt':>12} {'ratio':>7}")
         for policy, name in _POLICIES.items():
             for share in _SHARES:
@@ -67,14 +71,18 @@ def trace_of(accesses: int) -> kvopt.Trace:
 
 
 def records(trace: kvopt.Trace) -> np.ndarray:
-    """Every access in order, with that of the same block's next access: libCacheSim's ``oracleGeneral``."""
+    """Every request in order, with that of the same block's next one: libCacheSim's ``oracleGeneral``."""
     length = (trace.run_stop - trace.run_start).astype(np.int64)
-    block = np.repeat(trace.run_block, length)
-    step = np.arange(len(block)) - np.repeat(np.cumsum(length) - length - trace.run_start, length)
+    read = np.repeat(trace.run_block, length)
+    step = np.arange(len(read)) - np.repeat(np.cumsum(length) - length - trace.run_start, length)
+    born = np.flatnonzero(trace.write_step >= 0)
+    # What a step both reads and writes it asks for once.
+    key = np.concatenate([read * trace.n_steps + step, born * trace.n_steps + trace.write_step[born]])
+    block, step = np.divmod(np.unique(key), trace.n_steps)
     order = np.lexsort((block, step * trace.n_lanes + trace.lane[block]))
     place = np.empty(len(block), np.int64)
     place[order] = np.arange(len(block))
-    # Accesses of a block lie in a row, so the next one of a block is the next one, unless it is another block's.
+    # Requests for a block lie in a row, so the next one of a block is the next one, unless it is another block's.
     following = np.full(len(block), np.iinfo(np.int64).max)
     same = block[1:] == block[:-1]
     following[:-1][same] = place[1:][same] + 1
@@ -96,7 +104,7 @@ def row(trace, policy: str, room: int, path: Path, libcachesim, name: str, round
         began = time.process_time()
         missed, _ = cache.process_trace(reader)
         theirs.append(time.process_time() - began)
-    n = trace.n_accesses
+    n = trace.n_block_requests
     found = {
         "policy": policy,
         "capacity_blocks": room,
