@@ -152,8 +152,8 @@ def trace_lines(trace: Trace) -> list[str]:
         f"step 0; {bytes_text(has['peak_live_bytes'])} alive at the peak",
         f"reads     {has['n_accesses']:,} in {count(has['n_runs'], 'run')} of {has['mean_run_steps']:.1f} steps on "
         f"average; {bytes_text(has['mean_read_bytes_per_slot'])} in a mean slot",
-        f"requests  {has['n_block_requests']:,} for blocks, what a plain cache is asked for: the reads, and "
-        f"{count(has['n_block_requests'] - has['n_accesses'], 'write')} of a block that its step does not read",
+        f"requests  {has['n_block_requests']:,} for blocks, as hit rates of a plain cache count them: the reads, and "
+        f"{count(has['n_block_requests'] - has['n_accesses'], 'write')}",
     ]
     return lines + [f"made by   {key}: {_one_line(value)}" for key, value in trace.provenance.items()]
 

@@ -76,5 +76,5 @@ def whole(field: str, number: float) -> int:
         When it has a fraction.
     """
     if number != int(number):
-        raise KvoptError(field, f"must be a whole number, got {number:g}", "Give bytes")
+        raise KvoptError(field, f"must be a whole number, got {number:g}", "Give one without a fraction")
     return int(number)

@@ -357,7 +357,7 @@ def test_a_file_from_before_requests_were_counted_is_taken_up(swept, tmp_path, i
     assert len(points) == len(data["points"])
     del data["instance"]["trace"]
     path.write_text(json.dumps(data))
-    with pytest.raises(KvoptError, match="holds another sweep: its instance.trace.name is None"):
+    with pytest.raises(KvoptError, match=r"holds another sweep: its instance\.trace\.name is None"):
         sweep_file.load(path, whole, "hbm_bytes", seed=0, time_limit=60.0)
 
 

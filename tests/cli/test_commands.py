@@ -263,6 +263,45 @@ def test_mooncake_log_becomes_a_trace(tmp_path):
     assert done.exit_code == 0, done.output
     loaded = kvopt.load_trace(out)
     assert (loaded.n_blocks, loaded.n_steps, loaded.step_unit) == (3, 2, "request")
+    assert "requests  5 for blocks, as hit rates of a plain cache count them: the reads, and 3 writes" in done.stdout
+    found = json.loads(run("trace", "info", out, "--json", "-").stdout)
+    assert (found["n_accesses"], found["n_block_requests"]) == (2, 5)
+
+
+BLOCKS_OF_16 = [(0.114, 126, range(8)), (0.451, 40, range(20, 23)), (3.2, 170, range(11)), (9.0, 75, range(20, 25))]
+
+
+def test_a_log_of_another_block_size_and_unit_is_refused_with_what_fits(tmp_path):
+    log, out = tmp_path / "log.jsonl", tmp_path / "log.parquet"
+    keys = ("timestamp", "input_length", "hash_ids")
+    rows = [{**dict(zip(keys, row, strict=True)), "hash_ids": list(row[2]), "output_length": 9} for row in BLOCKS_OF_16]
+    log.write_text("\n".join(map(json.dumps, rows)))
+    command = ("trace", "import", "mooncake", log, "-o", out)
+    assert_refused(run(*command), "block_tokens")
+    assert "All rows fit 16 tokens per id: block_tokens=16 (--block-tokens 16)" in run(*command).stderr
+    assert_refused(run(*command, "--block-tokens", 16), "time_unit")
+    assert "(--time-unit s)" in run(*command, "--block-tokens", 16).stderr
+    assert not out.exists()
+    assert run(*command, "--no-check").exit_code == 0
+    units = ("--block-tokens", 16, "--time-unit", "s")
+    done = run(*command, *units, "--model", "llama-3.1-8b", "--licence", "CC0-1.0")
+    assert done.exit_code == 0, done.output
+    loaded = kvopt.load_trace(out)
+    assert set(loaded.size_bytes.tolist()) == {16 * 131_072}
+    assert loaded.provenance["last_timestamp_ms"] == 9000
+    assert loaded.provenance["licence"] == "CC0-1.0"
+    assert_refused(run(*command, *units, "--model", "llama-3.1-8b", "--bytes-per-token", 100), "bytes_per_token")
+    assert_refused(run(*command, "--time-unit", "h"), "--time-unit")
+    assert_refused(run(*command, "--block-tokens", 1.5), "--block-tokens")
+
+
+def test_a_log_comes_from_standard_input(tmp_path):
+    row = json.dumps({"timestamp": 0, "input_length": 512, "output_length": 9, "hash_ids": ["ab"]})
+    out = tmp_path / "log.parquet"
+    command = ["trace", "import", "mooncake", "-", "-o", str(out)]
+    done = CliRunner().invoke(main, command, input=row)
+    assert done.exit_code == 0, done.output
+    assert kvopt.load_trace(out).name == "stdin"
 
 
 def _columns(**changes):
