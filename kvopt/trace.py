@@ -7,6 +7,7 @@ before step 0) and is read in *runs* [start, stop) of consecutive steps.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,16 @@ import numpy as np
 
 from kvopt.errors import TraceError
 from kvopt.frozen import ReadOnlyArrays
-from kvopt.trace_checks import BLOCK_COLUMNS, PREFILL, block_chunks, check_blocks, check_runs, whole_numbers
+from kvopt.trace_checks import (
+    BLOCK_COLUMNS,
+    MOST_LIVE_BYTES,
+    PREFILL,
+    block_chunks,
+    check_blocks,
+    check_runs,
+    check_totals,
+    whole_numbers,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +63,8 @@ class Trace(ReadOnlyArrays):
     Raises
     ------
     TraceError
-        With the column, the block and the fix, when any of the above does not hold.
+        With the column, the block and the fix, when any of the above does not hold. Also for sizes whose sums would not
+        be exact: above 2^53 bytes alive in a step, 2^62 in all blocks, or 2^62 read in all steps; and for 2^31 slots.
     """
 
     n_steps: int
@@ -71,6 +82,8 @@ class Trace(ReadOnlyArrays):
     tokens_per_page: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("n_steps", "n_lanes"):
+            object.__setattr__(self, name, _whole(name, getattr(self, name)))
         for column, dtype in BLOCK_COLUMNS.items():
             _freeze(self, column, dtype)
         _freeze(self, "run_ptr", np.int64)
@@ -78,6 +91,7 @@ class Trace(ReadOnlyArrays):
         _freeze(self, "run_stop", np.int32)
         check_blocks(self)
         check_runs(self)
+        check_totals(self)
 
     @property
     def n_blocks(self) -> int:
@@ -170,10 +184,9 @@ class Trace(ReadOnlyArrays):
             raise TraceError(
                 "size_bytes", f"blocks are pages of up to {self.tokens_per_page} tokens", "Set sizes before paging"
             )
-        if not size_bytes > 0:
-            raise TraceError(
-                "size_bytes", f"must be greater than 0, got {size_bytes!r}", "Give bytes per token and layer"
-            )
+        if not 0 < size_bytes <= MOST_LIVE_BYTES:
+            limits = f"must be greater than 0 and at most {MOST_LIVE_BYTES} (2^53)"
+            raise TraceError("size_bytes", f"{limits}, got {size_bytes!r:.60}", "Give bytes per token and layer")
         return self._replace(size_bytes=np.full(self.n_blocks, size_bytes))
 
     def window(
@@ -273,9 +286,9 @@ class Trace(ReadOnlyArrays):
         **metadata
             ``name``, ``step_unit``, ``provenance``, ``tokens_per_page``.
         """
-        n_blocks = len(lane)
-        block = np.asarray(block, np.int64)
-        step = np.asarray(step, np.int64)
+        n_blocks, n_steps = len(lane), _whole("n_steps", n_steps)
+        block = whole_numbers("block", block, np.int64)
+        step = whole_numbers("step", step, np.int64)
         for column, values, limit in (("block", block, n_blocks), ("step", step, n_steps)):
             if len(values) and not (values.min() >= 0 and values.max() < limit):
                 raise TraceError(column, f"must lie in 0..{limit - 1}", "Check the accesses")
@@ -302,6 +315,16 @@ class Trace(ReadOnlyArrays):
     def _replace(self, **changes: Any) -> Trace:
         fields = {f: getattr(self, f) for f in self.__dataclass_fields__}
         return Trace(**{**fields, **changes})
+
+
+def _whole(name: str, value: object) -> int:
+    """The number as a Python int, whatever type of whole number it is."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TraceError(name, f"is {value!r:.60}, no whole number", "Count them") from None
 
 
 def _freeze(trace: Trace, column: str, dtype: type) -> None:

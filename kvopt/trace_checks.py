@@ -20,6 +20,12 @@ PREFILL = -1
 """The write step of what was there before step 0."""
 CHUNK_RUNS = 1 << 20
 """Runs that are worked on at a time: temporaries of a few tens of megabytes."""
+MOST_SLOTS = 2**31 - 2
+"""Slots are counted in 32 bits where there are many of them."""
+MOST_LIVE_BYTES = 2**53
+"""Up to 9 petabytes every number of bytes is a float64 of its own, and a byte more or less makes a difference."""
+MOST_TOTAL_BYTES = 2**62
+"""Totals are added up in 64 bits, of which this leaves one to spare."""
 BLOCK_COLUMNS = {
     "lane": np.int32,
     "size_bytes": np.int64,
@@ -83,7 +89,8 @@ def whole_numbers(column: str, values: np.ndarray, dtype: type, first: int = 0) 
     elif given.dtype.kind not in "iub" and len(given):
         raise TraceError(column, f"has dtype {given.dtype}, not whole numbers", "Convert the column to integers")
     info = np.iinfo(dtype)
-    if len(given) and given.dtype != dtype and (given.min() < info.min or given.max() > info.max):
+    # The largest int64 has no float64 of its own: the next one is one too many.
+    if len(given) and given.dtype != dtype and (given.min() < info.min or not given.max() < float(info.max) + 1):
         raise TraceError(column, f"does not fit {np.dtype(dtype).name}", f"Keep values in {info.min}..{info.max}")
     return np.ascontiguousarray(given, dtype)
 
@@ -104,12 +111,15 @@ def check_blocks(trace: Trace) -> None:
     """
     if trace.n_steps < 1 or trace.n_lanes < 1:
         raise TraceError("n_steps, n_lanes", f"must be at least 1, got {trace.n_steps}, {trace.n_lanes}", "Set them")
+    if trace.n_steps * trace.n_lanes > MOST_SLOTS:
+        problem = f"make {trace.n_steps * trace.n_lanes} slots, above {MOST_SLOTS}"
+        raise TraceError("n_steps, n_lanes", problem, "Take a window of the trace")
     if trace.n_blocks == 0:
         raise TraceError("blocks", "the trace is empty", "A trace needs at least one block")
-    if trace.tokens_per_page is not None and not (type(trace.tokens_per_page) is int and trace.tokens_per_page >= 1):
-        raise TraceError(
-            "tokens_per_page", f"is {trace.tokens_per_page!r}", "Give a whole number of at least 1, or None"
-        )
+    tokens = trace.tokens_per_page
+    if tokens is not None and not (type(tokens) is int and 1 <= tokens <= MOST_SLOTS):
+        fix = f"Give a whole number of at least 1 and at most {MOST_SLOTS}, or None"
+        raise TraceError("tokens_per_page", f"is {tokens!r:.60}", fix)
     for column in BLOCK_COLUMNS:
         if len(getattr(trace, column)) != trace.n_blocks:
             raise TraceError(column, "has another length than lane", "Give one value a block")
@@ -135,6 +145,40 @@ def check_blocks(trace: Trace) -> None:
         lambda i: f"block {i} is freed at step {free[i]}, written at {write[i]}, of {trace.n_steps} steps",
         f"Use {trace.n_steps} (the number of steps) for a block that is never freed",
     )
+
+
+def check_totals(trace: Trace) -> None:
+    """Refuse sizes whose sums are too large to be exact.
+
+    Raises
+    ------
+    TraceError
+        When all blocks together, or what is alive in a step, or what is read in all steps, exceed the limits.
+    """
+    _check_total("have", float(trace.size_bytes.sum(dtype=float)), MOST_TOTAL_BYTES, "in all")
+    whole = int(trace.size_bytes.sum())
+    if whole > MOST_LIVE_BYTES:
+        change = np.zeros(trace.n_steps + 1, np.int64)
+        np.add.at(change, np.maximum(trace.write_step, 0), trace.size_bytes)
+        np.subtract.at(change, trace.free_step, trace.size_bytes)
+        alive = np.cumsum(change)
+        step = int(np.argmax(alive))
+        _check_total("have", int(alive[step]), MOST_LIVE_BYTES, f"alive in step {step}")
+    if whole * trace.n_steps > MOST_TOTAL_BYTES:
+        read = sum(_bytes_read(trace, *chunk) for chunk in block_chunks(trace.run_ptr))
+        _check_total("are read", read, MOST_TOTAL_BYTES, "in all steps")
+
+
+def _check_total(what: str, total: float, most: int, where: str) -> None:
+    if total > most:
+        problem = f"blocks {what} {total:.6g} bytes {where}, above the limit of {most} (2^{most.bit_length() - 1})"
+        raise TraceError("size_bytes", problem, "Give smaller blocks, or a window of the trace")
+
+
+def _bytes_read(trace: Trace, blocks: slice, runs: slice) -> float:
+    steps = (trace.run_stop[runs] - trace.run_start[runs]).astype(float)
+    size = np.repeat(trace.size_bytes[blocks], np.diff(trace.run_ptr[blocks.start : blocks.stop + 1]))
+    return float(steps @ size)
 
 
 def check_runs(trace: Trace) -> None:

@@ -276,3 +276,51 @@ def test_arrays_that_are_right_are_taken_as_they_are():
     copied = trace(run_start=writable)
     writable[0] = 9
     assert copied.run_start.tolist() == [0, 2, 1]
+
+
+def _of_sizes(sizes, n_steps=2, **columns) -> Trace:
+    n = len(sizes)
+    defaults = dict(write_step=[-1] * n, free_step=[n_steps] * n)
+    defaults |= columns
+    runs = (range(n + 1), [max(w, 0) for w in defaults["write_step"]], defaults["free_step"])
+    return Trace(n_steps, 1, [0] * n, sizes, defaults["write_step"], defaults["free_step"], *runs)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "columns", "message"),
+    [
+        ([2**62, 2**62], {}, r"9\.22337e\+18 bytes in all, above the limit of 4611686018427387904 \(2\^62\)"),
+        ([2**63 - 1] * 5, {}, "bytes in all"),
+        ([2**53 + 1], {}, r"alive in step 0, above the limit of 9007199254740992 \(2\^53\)"),
+        ([2**52, 2**52, 1], {}, "alive in step 0"),
+        ([2**53, 2**53], {"write_step": [-1, 1], "free_step": [2, 2]}, "alive in step 1"),
+        ([2**52], {"n_steps": 2000}, r"are read 9\.0072e\+18 bytes in all steps"),
+    ],
+)
+def test_sizes_whose_sums_would_not_be_exact_are_refused(sizes, columns, message):
+    with pytest.raises(TraceError, match=message) as caught:
+        _of_sizes(sizes, **columns)
+    assert caught.value.field == "size_bytes"
+
+
+def test_sizes_up_to_the_limits_are_exact():
+    assert _of_sizes([2**52, 2**52 - 1, 1]).summary()["peak_live_bytes"] == 2**53
+    # One after the other, a thousand times what may be alive at once.
+    steps = np.arange(500)
+    made = _of_sizes([2**53] * 500, 500, write_step=np.where(steps == 0, -1, steps), free_step=steps + 1)
+    assert made.summary()["read_bytes"] == 500 * 2**53
+
+
+def test_sizes_that_are_no_int64_are_refused():
+    for wrong in (2.0**63, 1e300, np.array([2**63], np.uint64), 10**30):
+        with pytest.raises(TraceError, match="size_bytes"):
+            _of_sizes(np.atleast_1d(wrong))
+    for wrong in (0, -1, np.nan, np.inf, 10**30, 2**53 + 1):
+        with pytest.raises(TraceError, match="size_bytes"):
+            _of_sizes([4]).with_size_bytes(wrong)
+
+
+@pytest.mark.parametrize(("n_steps", "n_lanes"), [(2**31 - 1, 1), (2**20, 2**20), (2.0, 1), (2, True), ("2", 1)])
+def test_slots_that_cannot_be_counted_are_refused(n_steps, n_lanes):
+    with pytest.raises(TraceError, match="n_steps|n_lanes"):
+        Trace(n_steps, n_lanes, [0], [1], [-1], [1], [0, 0], [], [])
