@@ -80,6 +80,8 @@ class Comparison:
             "moved_bytes": found.moved_bytes if found else None,
             "elapsed_s": result.elapsed_s,
             "status": result.termination.value,
+            "error": result.error,
+            "refuted": None if result.refuted is None else bound_record(result.refuted),
         }
 
     @property
@@ -119,16 +121,18 @@ def _best(results: dict[str, Result]) -> Result | None:
 
 
 def bound_record(bound: Bound) -> dict[str, Any]:
-    """A bound as plain data, without its certificate."""
+    """A bound as plain data, without its certificate; a value of None is the claim that there is no placement."""
+    value, by = _finite(bound.value), bound.refuted_by
     return {
-        "value_s": bound.value if bound.unit == "s" else None,
-        "value": bound.value,
+        "value_s": value if bound.unit == "s" else None,
+        "value": value,
         "unit": bound.unit,
         "source": bound.source,
         "role": bound.role.value,
         "verified": bound.verified,
         "elapsed_s": bound.elapsed_s,
         "status": bound.termination.value,
+        "refuted_by": None if by is None else {"value": by.value, "source": by.source},
     }
 
 
@@ -163,7 +167,15 @@ def compare(
     Returns
     -------
     Comparison
-        After Ctrl-C, with what was finished by then.
+        After Ctrl-C, with what was finished by then. Of several methods, one that ends in an error has a row that says
+        so (``Termination.FAILED``) and costs the others nothing. What a solver claims is held against all placements
+        found: see :meth:`kvopt.Result.against`.
+
+    Raises
+    ------
+    KvoptError
+        Before any work, for an unknown method or an objective without a bound; afterwards where the bound fails, or the
+        only method asked for.
     """
     names = check_methods(methods)
     if objective is not None:
@@ -181,28 +193,47 @@ def compare(
     for name in names:
         if stopped:
             break
+        limits = {"time_limit": time_limit if name in TIMED else None, "seed": seed, "bound": certified}
+        if name == "anneal":
+            limits |= {"start": _best(results), "threads": threads}
         try:
             if name == "exact" and _too_large(instance):
                 sub = _compare_sub(instance, time_limit, seed, progress_of(name))
-                stopped = any(r.termination is Termination.INTERRUPTED for r in sub.results.values())
+                stopped = sub.interrupted
                 continue
-            limit = time_limit if name in TIMED else None
-            start = _best(results) if name == "anneal" else None
-            options = {"threads": threads} if name == "anneal" else {}
-            results[name] = solve(
-                instance,
-                name,
-                time_limit=limit,
-                seed=seed,
-                start=start,
-                bound=certified,
-                on_progress=progress_of(name),
-                **options,
-            )
+            results[name] = solve(instance, name, on_progress=progress_of(name), **limits)
             stopped = results[name].termination is Termination.INTERRUPTED
         except KeyboardInterrupt:
             stopped = True
-    return Comparison(instance, certified, ideal, results, sub, seed, stopped)
+        except Exception as error:
+            if len(names) == 1:
+                raise
+            results[name] = _failed(name, error, seed, progress_of(name))
+    return Comparison(instance, certified, ideal, held_against_best(results, certified), sub, seed, stopped)
+
+
+def _failed(name: str, error: Exception, seed: int, on_progress: Callable[[Progress], None] | None) -> Result:
+    """The row of a method that raised an error, told of at once."""
+    failed = Result.failed(name, error, seed=seed)
+    if on_progress is not None:
+        on_progress(Progress(0.0, detail=f"failed: {failed.error}", last=True))
+    return failed
+
+
+def held_against_best(results: dict[str, Result], certified: Bound | None = None) -> dict[str, Result]:
+    """The results, less claims of a solver that the best placement among them contradicts.
+
+    Parameters
+    ----------
+    results : dict of method to Result
+        Of one instance.
+    certified : Bound, optional
+        What stands in for a refuted claim.
+    """
+    best = _best(results)
+    if best is None:
+        return results
+    return {name: r.against(best.objective, best.method, certified) for name, r in results.items()}
 
 
 def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: int = _EXACT_STEPS) -> Instance:
@@ -256,13 +287,19 @@ def _shrunk(instance: Instance, part: Trace, kept: float) -> Platform:
 def _compare_sub(instance: Instance, time_limit: float | None, seed: int, on_progress) -> Comparison:
     part = sub_instance(instance)
     certified = bound(part, time_limit=time_limit)
-    annealed = solve(part, "anneal", time_limit=time_limit, seed=seed, bound=certified)
-    static = solve(part, BASELINE, bound=certified)
-    exact = solve(
-        part, "exact", time_limit=time_limit, seed=seed, start=annealed, bound=certified, on_progress=on_progress
-    )
-    results = {r.method: r for r in (static, annealed, exact)}
-    return Comparison(part, certified, bound(part, method="aggregate"), results, None, seed)
+    results: dict[str, Result] = {}
+    stopped = False
+    for name in (BASELINE, "anneal", "exact"):
+        limits = {"time_limit": time_limit if name in TIMED else None, "seed": seed, "bound": certified}
+        if name == "exact":
+            limits |= {"start": _best(results), "on_progress": on_progress}
+        try:
+            results[name] = solve(part, name, **limits)
+            stopped |= results[name].termination is Termination.INTERRUPTED
+        except Exception as error:
+            results[name] = _failed(name, error, seed, on_progress)
+    ideal = bound(part, method="aggregate")
+    return Comparison(part, certified, ideal, held_against_best(results, certified), None, seed, stopped)
 
 
 def _too_large(instance: Instance) -> bool:

@@ -71,7 +71,9 @@ def _blocks_text(trace: Trace) -> str:
 
 
 def bound_line(instance: Instance, bound: Bound) -> str:
-    """What a bound says, and on what authority."""
+    """What a bound says, and on what authority; or that it says nothing, and why."""
+    if bound.refuted_by is not None:
+        return f"bound     {refuted_text(bound)}"
     rate = (
         f", at most {rate_text(instance.tokens_per_s(bound.value))} {instance.trace.step_unit}s/s"
         if instance.timed and bound.value > 0
@@ -81,6 +83,14 @@ def bound_line(instance: Instance, bound: Bound) -> str:
     stopped = "" if bound.termination is Termination.FINISHED else f", {bound.termination.value}"
     least = amount_text(bound.value, bound.unit)
     return f"bound     at least {least} for any placement{rate} ({bound.source}, {proof}{stopped})"
+
+
+def refuted_text(claim: Bound) -> str:
+    """A claim beside what refutes it."""
+    by = claim.refuted_by
+    said = f"at least {amount_text(claim.value, claim.unit)}" if math.isfinite(claim.value) else "no placement at all"
+    achieved = amount_text(by.value, claim.unit)
+    return f"claimed {said} ({claim.source}); refuted by {by.source}, which achieves {achieved}"
 
 
 def sizing_lines(found: Sizing) -> list[str]:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from kvopt.errors import MethodError
 from kvopt.instance import Instance, Moves
 from kvopt.pages import with_lives_of_pages
 from kvopt.platform import Platform
-from kvopt.result import Bound, Progress, Result, Role, Termination
+from kvopt.result import Bound, Progress, Result, Role, Termination, one_line
 from kvopt.solve import ALIASES, bound, check_arguments, solve
 from kvopt.units import count
 
@@ -95,6 +95,8 @@ class Explanation:
     elapsed_s : float
     interrupted : bool
         Ctrl-C, or the time limit, left a rung at less than it might be.
+    failed : dict of method to str
+        Methods without a rung, and the errors they ended in.
     """
 
     instance: Instance
@@ -105,6 +107,7 @@ class Explanation:
     n_phases: int
     elapsed_s: float
     interrupted: bool
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -182,6 +185,7 @@ class Explanation:
             "phases": self.phase_rows,
             "elapsed_s": self.elapsed_s,
             "interrupted": self.interrupted,
+            "failed": self.failed,
         }
 
     def plot(self, ax=None):
@@ -240,17 +244,15 @@ def explain(
         instance, tokens = instance.paged(page_tokens), _single_tokens(instance, page_tokens)
     ladder = _certified(tokens, instance, time_limit, on_progress)
     certified = ladder[-1][1]
-    policies = [solve(instance, name) for name in dict.fromkeys([method, _KNOWS_THE_FUTURE.get(method, method)])]
+    policies, failed = [solve(instance, method)], {}
+    if method in _KNOWS_THE_FUTURE:
+        twin = _attempt(_KNOWS_THE_FUTURE[method], lambda name: solve(instance, name), failed)
+        policies += [] if twin is None else [twin]
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.05 * time_limit)
-    best = solve(
-        instance,
-        "anneal",
-        time_limit=left,
-        seed=seed,
-        bound=certified,
-        start=min(policies, key=lambda r: r.objective),
-        on_progress=_named("best found", on_progress),
-    )
+    by_rule = min(policies, key=lambda r: r.objective)
+    limits = {"time_limit": left, "seed": seed, "bound": certified, "start": by_rule}
+    tell = _named("best found", on_progress)
+    best = _attempt("anneal", lambda name: solve(instance, name, on_progress=tell, **limits), failed) or by_rule
     below = "" if page_tokens is None else ", single tokens"
     return Explanation(
         instance=instance,
@@ -261,7 +263,17 @@ def explain(
         n_phases=phases,
         elapsed_s=time.perf_counter() - began,
         interrupted=any(r.termination is Termination.INTERRUPTED for r in (best, *(found for _, found in ladder))),
+        failed=failed,
     )
+
+
+def _attempt(name: str, run: Callable[[str], Result], failed: dict[str, str]) -> Result | None:
+    """The result of a method that is not the one asked about; where it fails, the reason joins ``failed``."""
+    try:
+        return run(name)
+    except Exception as error:
+        failed[name] = one_line(error)
+        return None
 
 
 def _single_tokens(instance: Instance, page_tokens: int) -> Instance:

@@ -41,7 +41,7 @@ def display(first: str, stream: TextIO | None = None) -> Display:
 
 
 class PlainLines(AbstractContextManager):
-    """A line when a method begins to report, then at most one every five seconds."""
+    """A line when a method begins to report, at most one every five seconds, and one when it has ended."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class PlainLines(AbstractContextManager):
     def __call__(self, method: str, event: Progress) -> None:
         with self._lock:
             now = time.perf_counter()
-            if now - self._last.get(method, -_PLAIN_EVERY_S) < _PLAIN_EVERY_S:
+            if not event.last and now - self._last.get(method, -_PLAIN_EVERY_S) < _PLAIN_EVERY_S:
                 return
             self._last[method] = now
             elapsed, best, bound, gap, detail = _cells(event)

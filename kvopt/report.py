@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvopt.compare import BASELINE, Comparison
-from kvopt.describe import header, size_text
+from kvopt.describe import header, refuted_text, size_text
 from kvopt.instance import Instance
 from kvopt.result import Bound, Result, Role, Termination
 from kvopt.units import amount_text, bytes_text, percent, rate_text, seconds_text, time_unit
@@ -66,6 +66,7 @@ def plain(comparison: Comparison) -> str:
     parts = [header(comparison.instance), _plain_table(table(comparison))]
     if comparison.sub is not None:
         parts.append(_plain_table(table(comparison.sub, sub_title(comparison.sub))))
+    parts.append(notes(comparison))
     parts.append(ladder(comparison))
     return "\n\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts if part)
 
@@ -83,8 +84,20 @@ def show(comparison: Comparison, console: Console) -> None:
     console.print(_rich_table(table(comparison), console.width))
     if comparison.sub is not None:
         console.print(_rich_table(table(comparison.sub, sub_title(comparison.sub)), console.width))
-    for line in ladder(comparison):
+    for line in (*notes(comparison), *ladder(comparison)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Say which methods failed and why, and which claims of a solver were refuted by what."""
+    parts = [comparison] if comparison.sub is None else [comparison, comparison.sub]
+    found = []
+    for result in (result for part in parts for result in part.results.values()):
+        if result.error is not None:
+            found.append(f"note      {result.method} failed: {result.error}")
+        if result.refuted is not None:
+            found.append(f"note      {result.method}: {refuted_text(result.refuted)}")
+    return found
 
 
 def sub_title(sub: Comparison) -> str:
@@ -200,6 +213,7 @@ def explanation(found: Explanation) -> str:
         tier = ", ".join(_worths(phase)) or "no tier is full"
         steps = f"steps {phase['first_step']}-{phase['last_step']}"
         lines.append(f"  {steps:<18}  {phase['channel']} decides {phase['channel_percent']:.0f} %;  {tier}")
+    lines += [f"note      {method} failed: {error}" for method, error in found.failed.items()]
     if found.interrupted:
         lines.append("interrupted: rungs may be looser than they could be")
     return "\n".join(lines)
@@ -233,20 +247,21 @@ def _left_open(best: Result, bound: Bound) -> str:
 
 
 def _without_adapting(comparison: Comparison, best: Result) -> list[tuple[float, str, str]]:
-    """The steps above the best found: moving without foresight, and not moving at all."""
-    found = {name: r for name, r in comparison.results.items() if r.objective is not None}
-    online = [r for n, r in found.items() if r.details.get("clairvoyant") is False and not n.startswith("static")]
-    static = found.get(BASELINE)
+    """The steps above the best found: deciding without foresight, and not moving at all."""
+    found = [r for r in comparison.results.values() if r.objective is not None]
+    online = sorted((r for r in found if r.details.get("clairvoyant") is False), key=lambda r: r.objective)
+    static = comparison.results.get(BASELINE)
     steps = []
-    if static is not None:
+    if static is not None and static.objective is not None:
         words = f"blocks never move: {_over(static, best)} over the best found is what adapting is worth"
-        steps.append((static.objective, f"static, achieved: {BASELINE}", words))
-    if online:
-        first = min(online, key=lambda r: r.objective)
-        words = f"moves without knowing the future: {_over(first, best)} over the best found"
-        if static is not None and first.objective > static.objective:
-            words += "; its moves cost more than they save"
-        steps.append((first.objective, f"best online policy, achieved: {first.method}", words))
+        moving = [r for r in online if not r.method.startswith("static")]
+        if online[0] is static and moving:
+            words += f"; the moves of {moving[0].method}, {_over(moving[0], best)}, cost more than they save"
+        kind = "best online policy" if online[0] is static else "static"
+        steps.append((static.objective, f"{kind}, achieved: {BASELINE}", words))
+    if online and online[0] is not static:
+        words = f"decides without knowing the future: {_over(online[0], best)} over the best found"
+        steps.append((online[0].objective, f"best online policy, achieved: {online[0].method}", words))
     return sorted(step for step in steps if step[0] > best.objective)
 
 

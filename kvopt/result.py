@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 import os
 import platform
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
+from kvopt.errors import KvoptError
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.instance import Instance
 from kvopt.placement import Placement
@@ -31,6 +33,8 @@ class Role(Enum):
     """A lower bound with multipliers that :func:`kvopt.bounds.verify` re-evaluated."""
     CLAIMED = "claimed"
     """A lower bound that a solver states within its tolerances."""
+    REFUTED = "refuted"
+    """A claim that an achieved value contradicts: shown beside what refutes it, and no bound."""
 
 
 class Termination(Enum):
@@ -41,6 +45,14 @@ class Termination(Enum):
     TIME_LIMIT = "time limit"
     INTERRUPTED = "interrupted"
     INFEASIBLE = "infeasible"
+    REFUTED = "refuted"
+    """The solver called it optimal or infeasible, and a placement in hand contradicts that."""
+    FAILED = "failed"
+    """The method ended in an error, which the result's details name."""
+
+
+CLAIM_TOLERANCE = 1e-7
+"""Relative: how far a solver's claim may lie above what is achieved and still be taken for rounding."""
 
 
 class SolutionStatus(Enum):
@@ -68,6 +80,8 @@ class Progress:
         The engine's own words: temperature, nodes.
     unit : str
         Of ``objective`` and ``bound``.
+    last : bool
+        Whether the method has ended: this is what it is worth.
     """
 
     elapsed_s: float
@@ -75,6 +89,7 @@ class Progress:
     bound: float | None = None
     detail: str = ""
     unit: str = "s"
+    last: bool = False
 
     @property
     def gap(self) -> float | None:
@@ -169,6 +184,22 @@ class Guide:
     certificate: Certificate
 
 
+@dataclass(frozen=True)
+class Refutation:
+    """An achieved value below a claimed bound.
+
+    Parameters
+    ----------
+    value : float
+        Of a feasible placement, in the objective's unit, recomputed by the evaluator.
+    source : str
+        The method that achieved it.
+    """
+
+    value: float
+    source: str
+
+
 @dataclass(frozen=True, eq=False)
 class Bound:
     """A value of the objective that no placement can beat.
@@ -180,7 +211,7 @@ class Bound:
     source : str
         "dual", "aggregate bandwidth", "HiGHS MIP", "HiGHS LP".
     role : Role
-        CERTIFIED or CLAIMED.
+        CERTIFIED or CLAIMED; REFUTED for a claim that was contradicted, which bounds nothing.
     verified : bool
         Whether the certificate was re-evaluated by the independent slow path.
     certificate : Certificate or None
@@ -193,6 +224,8 @@ class Bound:
     history : tuple of Progress
     unit : str
         Of ``value``.
+    refuted_by : Refutation or None
+        What contradicts a claim; its value is infinite where the claim was that there is no placement.
     """
 
     value: float
@@ -206,6 +239,21 @@ class Bound:
     elapsed_s: float = 0.0
     history: tuple[Progress, ...] = ()
     unit: str = "s"
+    refuted_by: Refutation | None = None
+
+    def against(self, objective: float, source: str) -> Bound:
+        """The same bound, or where it is a claim above what was achieved by more than rounding, the claim refuted.
+
+        Parameters
+        ----------
+        objective : float
+            Of a feasible placement of the same instance.
+        source : str
+            The method that achieved it.
+        """
+        if self.role is not Role.CLAIMED or not lies_above(self.value, objective):
+            return self
+        return replace(self, role=Role.REFUTED, refuted_by=Refutation(objective, source))
 
     def guide(self, tau: float) -> Guide | None:
         """The guide of the temperature nearest to ``tau``; None without any."""
@@ -236,7 +284,7 @@ class Result:
         None when nothing feasible is in hand.
     evaluation : Evaluation or None
     bound : Bound or None
-        The engine's own lower bound, if it has one.
+        The engine's own lower bound, if it has one; never a refuted one.
     termination : Termination
         Why it stopped.
     solution_status : SolutionStatus
@@ -245,8 +293,10 @@ class Result:
     elapsed_s : float
     history : tuple of Progress
     details : mapping
-        The engine's own figures.
+        The engine's own figures; of a method that failed, ``error`` in one line and its ``traceback``.
     versions : mapping of package to version
+    refuted : Bound or None
+        What the engine's solver claimed, where a placement contradicts it.
     """
 
     method: str
@@ -260,6 +310,7 @@ class Result:
     history: tuple[Progress, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
+    refuted: Bound | None = None
 
     @property
     def objective(self) -> float | None:
@@ -271,6 +322,51 @@ class Result:
     def gap(self) -> float | None:
         """``objective / bound - 1`` with the engine's own bound."""
         return relative_gap(self.objective, self.bound.value if self.bound else None)
+
+    @property
+    def error(self) -> str | None:
+        """Why the method failed, in one line; None where it did not."""
+        return self.details.get("error") if self.termination is Termination.FAILED else None
+
+    def against(self, objective: float, source: str, instead: Bound | None = None) -> Result:
+        """The same result, less what a feasible placement shows to be wrong about its claims.
+
+        Parameters
+        ----------
+        objective : float
+            Of a feasible placement of the same instance.
+        source : str
+            The method that achieved it.
+        instead : Bound, optional
+            The bound to have in place of a refuted one.
+
+        Returns
+        -------
+        Result
+            Unchanged where nothing is contradicted. Else the claim is in ``refuted``, and neither the termination nor
+            the status says optimal or infeasible.
+        """
+        claim = self.bound
+        if self.termination is Termination.INFEASIBLE:
+            unit = instead.unit if instead else self.history[-1].unit if self.history else "s"
+            claim = Bound(math.inf, self.method, Role.CLAIMED, unit=unit)
+        refuted = None if claim is None else claim.against(objective, source)
+        if refuted is None or refuted.role is not Role.REFUTED:
+            return self
+        ended = self.termination in (Termination.OPTIMAL, Termination.INFEASIBLE)
+        return replace(
+            self,
+            bound=instead,
+            refuted=refuted,
+            termination=Termination.REFUTED if ended else self.termination,
+            solution_status=SolutionStatus.NONE if self.placement is None else SolutionStatus.FEASIBLE,
+        )
+
+    @classmethod
+    def failed(cls, method: str, error: Exception, elapsed_s: float = 0.0, **rest: Any) -> Result:
+        """What is left of a method that raised an error: a row that says so, with the traceback in its details."""
+        details = {"error": one_line(error), "traceback": "".join(traceback.format_exception(error))}
+        return cls(method, None, None, Termination.FAILED, SolutionStatus.NONE, elapsed_s, details=details, **rest)
 
     @classmethod
     def judge(
@@ -298,6 +394,21 @@ class Result:
         optimal = termination is Termination.OPTIMAL
         status = SolutionStatus.OPTIMAL if optimal else SolutionStatus.FEASIBLE
         return cls(method, placement, evaluate(instance, placement), termination, status, elapsed_s, **rest)
+
+
+def one_line(error: Exception) -> str:
+    """An error in one line: its text, after its type where the text alone would not say what kind of error it is."""
+    text = " ".join(str(error).split())
+    if isinstance(error, KvoptError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def lies_above(bound: float, objective: float) -> bool:
+    """Whether a claimed bound exceeds an achieved value by more than rounding (:data:`CLAIM_TOLERANCE`)."""
+    if not math.isfinite(bound):
+        return bound > objective
+    return bound - objective > CLAIM_TOLERANCE * max(abs(bound), abs(objective))
 
 
 def relative_gap(objective: float | None, bound: float | None) -> float | None:

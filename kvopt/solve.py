@@ -11,7 +11,7 @@ from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.objective import Objective, accepts, latency
 from kvopt.placement import Placement
-from kvopt.result import Bound, OnProgress, Progress, Result, Termination
+from kvopt.result import Bound, OnProgress, Progress, Result, Role, Termination, lies_above
 
 ENGINES = ("anneal", "exact")
 GUIDED = "guided"
@@ -320,7 +320,18 @@ def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Re
         on_progress=on_progress,
         **_checked(solve_exact, options),
     )
+    if given is not None and given.role is Role.CERTIFIED and result.objective is not None:
+        _check_certified(given, result)
     return replace(result, bound=_better(given, result.bound))
+
+
+def _check_certified(given: Bound, result: Result) -> None:
+    """A proof that an optimum in hand contradicts is of another instance, or wrong."""
+    if lies_above(given.value, result.objective):
+        raise AssertionError(
+            f"the certified bound given ({given.value!r}, {given.source}) lies above a feasible placement "
+            f"({result.objective!r}): it is of another instance or objective, or the proof is wrong"
+        )
 
 
 def _guided(instance, time_limit, seed, given, on_progress, options) -> Result:
@@ -342,7 +353,7 @@ def _policy(instance, name, given, on_progress, options) -> Result:
     began = time.perf_counter()
     policy = policies.get(name, **options)
     placement = policies.simulate(instance, policy, on_progress=on_progress)
-    return Result.judge(
+    result = Result.judge(
         name,
         instance,
         placement,
@@ -351,6 +362,12 @@ def _policy(instance, name, given, on_progress, options) -> Result:
         bound=given,
         details={"clairvoyant": policy.clairvoyant},
     )
+    if on_progress is not None:
+        bound_s = None if given is None else given.value
+        on_progress(
+            Progress(result.elapsed_s, result.objective, bound_s, "finished", instance.objective.unit, last=True)
+        )
+    return result
 
 
 def _better(*bounds: Bound | None) -> Bound | None:

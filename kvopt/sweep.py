@@ -331,7 +331,10 @@ def _measure(job: _Job, value: float, tell: Callable[[tuple[str, Progress]], Non
     if found.interrupted:
         raise KeyboardInterrupt
     elapsed_s, bound, best = time.perf_counter() - began, found.bound, found.best
-    tell((label, Progress(elapsed_s, best.objective, bound.value, "finished")))
+    if best is None:
+        reasons = "; ".join(f"{name}: {result.error}" for name, result in found.results.items())
+        raise MethodError("sweep", f"no method has a placement at {job.axis.text(value)} ({reasons})", "Leave it out")
+    tell((label, Progress(elapsed_s, best.objective, bound.value, "finished", last=True)))
     return SweepPoint(
         value=value,
         bound_s=float(bound.value),
