@@ -33,7 +33,7 @@ Data
 
 Variables
     ===================  ===================================================================================
-    ``z[i,k,t]``         in {0, 1}: tier k holds block i during slot t
+    ``z[i,k,t]``         in {0, 1}: tier k holds block i during slot t; 0 for a block larger than the tier
     ``m[i,j,k,t]``       in [0, 1]: block i is moved from j to k during slot t, usable from slot t + 1
     ``r[i,k,t]``         in [0, 1]: the share of block i that is read from tier k in slot t, for i, t in SHARED
     ``L[t]``             how long slot t lasts
@@ -52,7 +52,9 @@ Where a block is
         \text{given\_start}_{ik}:\quad & z_{ik0} = \text{given}_{ik} \\
         \text{capacity}_{kt}:\quad & \sum_i s_i z_{ikt} \le C_k
 
-    Capacity is written for the slots in which the blocks alive exceed the tier: elsewhere it cannot bind.
+    Capacity is written for the slots in which the blocks alive exceed the tier: elsewhere it cannot bind. Where sizes
+    are far apart, no solver's tolerances keep such a row to the byte: :mod:`kvopt.exact.capacity` says what the exact
+    engine makes of it.
 
 How it gets there
     .. math::
@@ -139,7 +141,11 @@ def build(instance: Instance, *, relax: bool = False) -> pyo.ConcreteModel:
 
 
 def _declare_variables(model: pyo.ConcreteModel, data: SimpleNamespace, binary) -> None:
-    model.z = pyo.Var([(i, k, t) for k in data.PLACED for i in data.BLOCKS for t in data.life[i]], domain=binary)
+    model.z = pyo.Var(
+        [(i, k, t) for k in data.PLACED for i in data.BLOCKS for t in data.life[i]],
+        domain=binary,
+        bounds=lambda _, i, k, t: (0, int(data.fits[i][k])),
+    )
     model.m = pyo.Var(
         [(i, j, k, t) for j, k in data.MOVES for i in data.BLOCKS for t in data.life[i][:-1]],
         domain=pyo.UnitInterval,

@@ -42,6 +42,7 @@ def of(instance: Instance) -> SimpleNamespace:
         size=(trace.size_bytes / byte_unit).tolist(),
         live=(instance.live_bytes / byte_unit).tolist(),
         capacity=[c / byte_unit for c in instance.capacity_bytes],
+        fits=[[size <= c for c in instance.capacity_bytes] for size in trace.size_bytes.tolist()],
         read=(read_s * per_byte).tolist(),
         write=(write_s * per_byte).tolist(),
         out=(out_s * per_byte).tolist(),

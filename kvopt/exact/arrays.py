@@ -35,9 +35,14 @@ def build(low: Lowered, layout: Layout) -> Program:
     rows = _Rows.stacked(placing + timing)
     n = layout.slot_column + low.n_slots + steps.n_columns(low.n_steps)
     cost, offset = _cost(low, layout, uses, steps, units)
+    too_large = np.zeros(n, bool)
+    too_large[: layout.n_residency] = np.concatenate(
+        [low.size_bytes[layout.pair_block] > low.capacity_bytes[tier] for tier in layout.placed]
+    )
     late = np.zeros(n, bool)
     late[n - len(steps.deadlines) * low.n_steps :] = True
     upper = np.where(late | (np.arange(n) < layout.slot_column), 1.0, np.inf)
+    upper[too_large] = 0.0
     matrix = sparse.coo_array((rows.value, (rows.row, rows.column)), (len(rows.upper), n)).tocsc()
     matrix.eliminate_zeros()
     matrix.sort_indices()

@@ -99,6 +99,7 @@ def minimise(
     seed: int = 0,
     start: np.ndarray | None = None,
     node_limit: int | None = None,
+    presolve: bool = True,
 ) -> Outcome:
     """Solve the mixed-integer program.
 
@@ -114,9 +115,12 @@ def minimise(
         A feasible solution; where it is nan, HiGHS completes it.
     node_limit : int, optional
         Of the tree, at which HiGHS stops with what it has.
+    presolve : bool
     """
     highs = _highs(program, time_limit_s, seed, integer=True)
     _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
+    if not presolve:
+        _set(highs, presolve="off")
     if node_limit is not None:
         _set(highs, mip_max_nodes=node_limit)
     if start is not None:

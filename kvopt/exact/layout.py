@@ -56,6 +56,8 @@ class Layout:
         The pair of each read.
     shared : bool
         Whether the share read from each tier is a decision.
+    capacity_row : int
+        The first of the rows ``capacity``, tier by tier.
     """
 
     def __init__(self, low: Lowered) -> None:
@@ -76,6 +78,8 @@ class Layout:
         self.stay_pair = np.flatnonzero(~last)
         self.read_pair = _read_pairs(self, low)
         self.shared = self.balanced or (not self.exclusive and low.n_tiers > 2)
+        given = np.count_nonzero(low.initial >= 0) * len(self.placed)
+        self.capacity_row = (self.exclusive + self.write_back) * self.n_pairs + given
 
     @property
     def n_pairs(self) -> int:
@@ -101,6 +105,11 @@ class Layout:
     def slot_column(self) -> int:
         """The first of the slot times; z, m and r are before it."""
         return self.first_share + self.shared * self.n_tiers * len(self.read_pair)
+
+    @property
+    def split_shares(self) -> slice:
+        """The columns of r that need not be whole: all where reads are balanced, else none."""
+        return slice(self.first_share, self.slot_column if self.balanced else self.first_share)
 
     def pair(self, block: np.ndarray, slot: np.ndarray) -> np.ndarray:
         """int64: the pair of a block in a slot of its life; of its death slot, one past its last pair."""

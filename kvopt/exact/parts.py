@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
 from kvopt.exact.beside import Whole
 from kvopt.exact.layout import Layout
-from kvopt.exact.program import Program
+from kvopt.exact.program import Program, restricted
 from kvopt.exact.solver import Backend, check, choose_backend
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
@@ -248,27 +248,3 @@ def _solved(
     values = best.copy()
     values[keep] = outcome.values
     return values
-
-
-def restricted(program: Program, keep: np.ndarray, values: np.ndarray) -> Program:
-    """The program in some columns, bool[n], all others at their values, float64[n].
-
-    Rows without any of the columns are left out: they hold, or the values are not feasible.
-    """
-    matrix = program.matrix
-    known = matrix[:, np.flatnonzero(~keep)] @ values[~keep]
-    part = matrix[:, np.flatnonzero(keep)].tocsr()
-    rows = np.flatnonzero(np.diff(part.indptr))
-    part = part[rows].tocsc()
-    part.sort_indices()
-    return replace(
-        program,
-        cost=program.cost[keep],
-        lower=program.lower[keep],
-        upper=program.upper[keep],
-        matrix=part,
-        row_lower=(program.row_lower - known)[rows],
-        row_upper=(program.row_upper - known)[rows],
-        integer=program.integer[keep],
-        offset=program.offset + float(program.cost[~keep] @ values[~keep]),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
@@ -80,6 +80,9 @@ class Program:
     offset : float
         Added to cost'x.
     steps : Steps
+    carries : tuple of (int64[m], int64[m])
+        Rows and the columns that carry what is too much in them to the next: see :mod:`kvopt.exact.capacity`. The
+        columns are the last ones.
     """
 
     cost: np.ndarray
@@ -97,9 +100,10 @@ class Program:
     time_unit_s: float
     offset: float = 0.0
     steps: Steps = field(default_factory=Steps)
+    carries: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     def complete(self, decisions: np.ndarray) -> np.ndarray:
-        """float64[n]: the decisions with the least times they allow, and what steps are at those times.
+        """float64[n]: the decisions with the least times they allow, what steps are at those times, and the carries.
 
         Columns that a user's own objective has added are nan: only it knows them.
 
@@ -111,8 +115,40 @@ class Program:
         load = (self.matrix[:, : self.slot_column] @ decisions)[rows] - self.row_upper[rows]
         slot_times = np.maximum(load.reshape(self.n_channels, self.n_slots).max(axis=0), 0.0)
         known = np.concatenate([decisions, slot_times, self.steps.complete(slot_times)])
-        return np.concatenate([known, np.full(len(self.cost) - len(known), np.nan)])
+        values = np.concatenate([known, np.full(len(self.cost) - len(known), np.nan)])
+        by_row = self.matrix.tocsr() if self.carries else None
+        for rows, columns in self.carries:
+            values[columns] = 0.0
+            part = by_row[rows]
+            base = -part[np.arange(len(rows)), columns]
+            values[columns] = np.ceil(np.maximum(part @ values - self.row_upper[rows], 0.0) / base)
+        return values
 
     def value(self, values: np.ndarray) -> float:
         """A solution's cost in the objective's own unit."""
         return float((self.cost @ values + self.offset) * self.unit)
+
+
+def restricted(program: Program, keep: np.ndarray, values: np.ndarray) -> Program:
+    """The program in some columns, bool[n], all others at their values, float64[n].
+
+    Rows without any of the columns are left out: they hold, or the values are not feasible.
+    """
+    matrix = program.matrix
+    known = matrix[:, np.flatnonzero(~keep)] @ values[~keep]
+    part = matrix[:, np.flatnonzero(keep)].tocsr()
+    rows = np.flatnonzero(np.diff(part.indptr))
+    part = part[rows].tocsc()
+    part.sort_indices()
+    return replace(
+        program,
+        cost=program.cost[keep],
+        lower=program.lower[keep],
+        upper=program.upper[keep],
+        matrix=part,
+        row_lower=(program.row_lower - known)[rows],
+        row_upper=(program.row_upper - known)[rows],
+        integer=program.integer[keep],
+        offset=program.offset + float(program.cost[~keep] @ values[~keep]),
+        carries=(),
+    )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from enum import Enum
 
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
+from kvopt.exact.capacity import with_exact_rows
 from kvopt.exact.highs import LpSolver
 from kvopt.exact.layout import Layout, column_count
+from kvopt.exact.plain import plain_placement
 from kvopt.exact.program import Program
+from kvopt.exact.rounds import Rounds
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
-from kvopt.lowering import lower
+from kvopt.lowering import Lowered, lower
 from kvopt.objective import accepts
 from kvopt.placement import Placement
 from kvopt.result import Bound, OnProgress, Result, Role, Termination
@@ -21,8 +25,6 @@ from kvopt.result import Bound, OnProgress, Result, Role, Termination
 PYOMO_COLUMNS = 5_000
 """Up to this size "auto" takes the Pyomo model, built in about 0.1 s; ``tests/benchmarks/bench_exact.py`` measures."""
 
-_PROVED_GAP = 1e-7
-"""Between the time achieved and HiGHS's bound: a relative gap that is tolerance, not doubt."""
 _AGREEMENT = 1e-6
 """Between what a user's expression and its of_loads make of a placement, relative: HiGHS's tolerances, and rounding."""
 
@@ -34,6 +36,10 @@ class Backend(Enum):
     """Pyomo for small models, arrays for large ones."""
     ARRAYS = "arrays"
     PYOMO = "pyomo"
+
+
+_BUILD_S = {Backend.ARRAYS: 1e-6, Backend.PYOMO: 2e-5}
+"""For each column, about: a model that cannot be built in the time that is left is not begun."""
 
 
 def solve_exact(
@@ -80,27 +86,36 @@ def solve_exact(
     began = time.perf_counter()
     backend = choose_backend(backend, instance)
     check(instance, gap, start)
-    layout, program = _build(instance, backend)
-    build_s = time.perf_counter() - began
-    tracker = Tracker(instance, layout, program.unit, began, on_progress)
-    values = None
-    if start is not None:
-        values = program.complete(layout.decisions(start, evaluate(instance, start).read_bytes))
-        tracker.consider(start, "start")
-    left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
-    outcome = highs.minimise(program, tracker, time_limit_s=left_s, gap=gap, seed=seed, start=values)
-    if outcome.values is not None:
-        tracker.incumbent(outcome.values, outcome.nodes)
-    if outcome.bound is not None:
-        tracker.bound(outcome.bound, outcome.nodes)
-    details = _details(program, outcome, backend) | {"build_s": build_s}
-    details["solve_s"] = time.perf_counter() - began - build_s
-    tracker.conclude(f"{outcome.nodes} nodes, {outcome.status}")
+    low = lower(instance)
+    layout = Layout(low)
+    tracker = Tracker(instance, layout, 1.0, began, on_progress)
+    _begin(tracker, start)
+    deadline = math.inf if time_limit_s is None else began + time_limit_s
+    details = {"backend": backend.value, "columns": column_count(instance), "build_s": 0.0}
+    begun = start is not None
+    rounds = Rounds(instance, low, layout, tracker, deadline=deadline, gap=gap, seed=seed, begun=begun)
+    if not tracker.cancelled and rounds.left_s > _BUILD_S[backend] * details["columns"]:
+        program = _build(instance, low, layout, backend)
+        details["build_s"] = time.perf_counter() - began
+        rounds.solve(program)
+        details |= _details(rounds)
+    details["solve_s"] = time.perf_counter() - began - details["build_s"]
+    tracker.conclude(rounds.words)
     if tracker.error is not None:
         raise tracker.error
-    if instance.custom:
-        _check_expression(instance, layout, program, outcome, gap)
-    return _result(instance, tracker, _termination(outcome, tracker), seed, details)
+    if instance.custom and rounds.outcome is not None:
+        _check_expression(instance, layout, rounds.program, rounds.outcome, gap)
+    return _result(instance, tracker, rounds, seed, details)
+
+
+def _begin(tracker: Tracker, start: Placement | None) -> None:
+    """Have a placement in hand, and tell of it, before anything takes time."""
+    if start is not None:
+        tracker.consider(start, "start", "the start")
+        return
+    plain = plain_placement(tracker.instance)
+    if plain is not None:
+        tracker.consider(plain, "without a search", "a placement without any search")
 
 
 def lp_bound(
@@ -126,14 +141,20 @@ def lp_bound(
         None when stopped early: an unfinished linear program bounds nothing.
     """
     began = time.perf_counter()
-    solver = _enum(LpSolver, solver, "solver")
-    layout, program = _build(instance, choose_backend(None, instance))
-    left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
+    solver, backend = _enum(LpSolver, solver, "solver"), choose_backend(None, instance)
+    left_s = math.inf if time_limit_s is None else time_limit_s
+    if left_s <= _BUILD_S[backend] * column_count(instance):
+        return None
+    low = lower(instance)
+    layout = Layout(low)
+    program = with_exact_rows(_build(instance, low, layout, backend), instance, low, layout)
     tracker = Tracker(instance, layout, program.unit, began, None)
+    _begin(tracker, None)
+    left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
     if outcome.bound is None:
         return None
-    return Bound(
+    bound = Bound(
         outcome.bound * program.unit,
         "HiGHS LP",
         Role.CLAIMED,
@@ -141,6 +162,7 @@ def lp_bound(
         termination=outcome.termination,
         elapsed_s=time.perf_counter() - began,
     )
+    return bound if tracker.best is None else bound.against(tracker.objective, tracker.found_by)
 
 
 def _enum(kind: type[Enum], value: Enum | str, option: str) -> Enum:
@@ -192,14 +214,12 @@ def check(instance: Instance, gap: float, start: Placement | None) -> None:
         raise MethodError("start", f"is infeasible: {wrong[0]}", "Start from a feasible placement")
 
 
-def _build(instance: Instance, backend: Backend) -> tuple[Layout, Program]:
-    low = lower(instance)
-    layout = Layout(low)
+def _build(instance: Instance, low: Lowered, layout: Layout, backend: Backend) -> Program:
     if backend is Backend.ARRAYS:
-        return layout, arrays.build(low, layout)
+        return arrays.build(low, layout)
     from kvopt.exact import pyomo_driver  # On use: importing Pyomo takes a second.
 
-    return layout, pyomo_driver.build(instance)
+    return pyomo_driver.build(instance)
 
 
 def _check_expression(instance: Instance, layout: Layout, program: Program, outcome: highs.Outcome, gap: float) -> None:
@@ -230,29 +250,21 @@ def _check_expression(instance: Instance, layout: Layout, program: Program, outc
         )
 
 
-def _termination(outcome: highs.Outcome, tracker: Tracker) -> Termination:
-    """HiGHS also says optimal when it stops at the gap it was given: what counts is the time achieved."""
-    if outcome.termination is not Termination.OPTIMAL:
-        return outcome.termination
-    proved = tracker.objective - tracker.bound_value <= _PROVED_GAP * abs(tracker.objective)
-    return Termination.OPTIMAL if proved else Termination.FINISHED
-
-
-def _details(program: Program, outcome: highs.Outcome, backend: Backend) -> dict[str, object]:
-    n_rows, n_columns = program.matrix.shape
+def _details(rounds: Rounds) -> dict[str, object]:
+    n_rows, n_columns = rounds.program.matrix.shape
     return {
-        "backend": backend.value,
         "columns": n_columns,
         "rows": n_rows,
-        "nonzeros": program.matrix.nnz,
-        "nodes": outcome.nodes,
-        "gap": outcome.gap,
-        "highs_status": outcome.status,
+        "nonzeros": rounds.program.matrix.nnz,
+        "nodes": rounds.outcome.nodes,
+        "gap": rounds.outcome.gap,
+        "highs_status": rounds.outcome.status,
+        "runs": rounds.runs,
     }
 
 
-def _result(instance: Instance, tracker: Tracker, termination: Termination, seed: int, details: dict) -> Result:
-    elapsed_s, history = time.perf_counter() - tracker.began, tuple(tracker.history)
+def _result(instance: Instance, tracker: Tracker, rounds: Rounds, seed: int, details: dict) -> Result:
+    elapsed_s, history, termination = time.perf_counter() - tracker.began, tuple(tracker.history), rounds.termination
     bound = None
     if tracker.bound_value is not None:
         bound = Bound(
@@ -264,7 +276,7 @@ def _result(instance: Instance, tracker: Tracker, termination: Termination, seed
             elapsed_s=elapsed_s,
             history=history,
         )
-    return Result.judge(
+    result = Result.judge(
         "exact",
         instance,
         tracker.best,
@@ -275,3 +287,4 @@ def _result(instance: Instance, tracker: Tracker, termination: Termination, seed
         history=history,
         details=details,
     )
+    return result if tracker.best is None else result.against(tracker.objective, tracker.found_by)

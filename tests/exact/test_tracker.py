@@ -49,9 +49,20 @@ def test_keeps_the_highest_bound_in_seconds(tracker):
     assert tracker.bound_value == 6.0
 
 
-def test_no_claim_above_what_is_achieved(tracker, instance):
+def test_rounding_between_claim_and_what_is_achieved_is_taken_off(tracker, instance):
     tracker.consider(kvopt.Placement.backing(instance), "achieved")
-    tracker.bound(tracker.objective, nodes=1)  # Twice the time achieved, as the unit is 2 s.
+    tracker.bound(tracker.objective / 2 * (1 + 1e-8), nodes=1)  # The unit is 2 s.
     tracker.conclude("end")
+    assert tracker.sound
     assert tracker.bound_value == tracker.objective
     assert tracker.history[-1].gap == 0.0
+    assert tracker.history[-1].last
+
+
+def test_a_claim_above_what_is_achieved_is_kept_but_told_of_as_no_bound(tracker, instance):
+    tracker.consider(kvopt.Placement.backing(instance), "achieved")
+    tracker.bound(tracker.objective, nodes=1)  # Twice the time achieved.
+    tracker.conclude("end")
+    assert not tracker.sound
+    assert tracker.bound_value == 2 * tracker.objective
+    assert tracker.history[-1].bound is None
