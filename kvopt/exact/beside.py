@@ -22,24 +22,33 @@ class Whole:
         A feasible solution.
     time_limit_s : float
     seed : int
+    stands : callable
+        Whether a solution, float64[n], and the bound that HiGHS claims with it, in the program's unit, agree with all
+        that is known.
     when_optimal : callable
-        Called from the thread when HiGHS has come to the end.
+        Called from the thread when HiGHS has come to an end that stands.
 
     Attributes
     ----------
     stop : bool
         Asked by HiGHS; :meth:`end` sets it.
     optimal : bool
-        Whether HiGHS has come to the end.
+        Whether HiGHS has come to an end that stands.
     """
 
     def __init__(
-        self, program: Program, start: np.ndarray, time_limit_s: float, seed: int, when_optimal: Callable[[], None]
+        self,
+        program: Program,
+        start: np.ndarray,
+        time_limit_s: float,
+        seed: int,
+        stands: Callable[[np.ndarray, float], bool],
+        when_optimal: Callable[[], None],
     ) -> None:
         self.stop, self.optimal = False, False
         self._found: np.ndarray | None = None
         self._error: Exception | None = None
-        self._when_optimal = when_optimal
+        self._stands, self._when_optimal = stands, when_optimal
         self._thread = threading.Thread(target=self._run, args=(program, start, time_limit_s, seed), daemon=True)
         self._thread.start()
 
@@ -78,7 +87,8 @@ class Whole:
             outcome = highs.minimise(program, self, time_limit_s=time_limit_s, seed=seed, start=start)
             if outcome.values is not None:
                 self._found = outcome.values
-            self.optimal = outcome.termination is Termination.OPTIMAL
+            ended = outcome.termination is Termination.OPTIMAL and outcome.bound is not None
+            self.optimal = ended and outcome.values is not None and self._stands(outcome.values, outcome.bound)
             if self.optimal:
                 self._when_optimal()
         except Exception as error:  # Raised again by end(), where somebody sees it.

@@ -19,6 +19,7 @@ from typing import Protocol
 import highspy
 import numpy as np
 
+from kvopt.exact import child
 from kvopt.exact.program import Program
 from kvopt.result import Termination
 
@@ -101,7 +102,7 @@ def minimise(
     node_limit: int | None = None,
     presolve: bool = True,
 ) -> Outcome:
-    """Solve the mixed-integer program.
+    """Solve the mixed-integer program; a large one in a process of its own (:mod:`kvopt.exact.child`).
 
     Parameters
     ----------
@@ -117,6 +118,10 @@ def minimise(
         Of the tree, at which HiGHS stops with what it has.
     presolve : bool
     """
+    options = {"gap": gap, "seed": seed, "start": start, "node_limit": node_limit, "presolve": presolve}
+    if child.wanted(program):
+        with _sigint_stops(watch):
+            return child.run("minimise", program, watch, time_limit_s, options)
     highs = _highs(program, time_limit_s, seed, integer=True)
     _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
     if not presolve:
@@ -142,6 +147,9 @@ def minimise_relaxed(
     program: Program, watch: Watch, *, solver: LpSolver, time_limit_s: float | None = None, seed: int = 0
 ) -> Outcome:
     """Solve the linear relaxation. Parameters as for :func:`minimise`."""
+    if child.wanted(program):
+        with _sigint_stops(watch):
+            return child.run("minimise_relaxed", program, watch, time_limit_s, {"solver": solver, "seed": seed})
     highs = _highs(program, time_limit_s, seed, integer=False)
     _set(highs, solver=solver.value)
     _run(highs, watch)

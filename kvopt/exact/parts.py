@@ -22,14 +22,16 @@ import numpy as np
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
 from kvopt.exact.beside import Whole
+from kvopt.exact.capacity import with_exact_rows
 from kvopt.exact.layout import Layout
 from kvopt.exact.program import Program, restricted
+from kvopt.exact.rounds import PROVED_GAP
 from kvopt.exact.solver import Backend, check, choose_backend
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
 from kvopt.lowering import lower
 from kvopt.placement import Placement
-from kvopt.result import OnProgress, Result, Termination
+from kvopt.result import OnProgress, Result, Termination, lies_above
 
 MOST_COLUMNS = 60_000
 """Of the whole program, up to which this pays; ``tests/benchmarks/bench_proved.py`` measures."""
@@ -110,7 +112,7 @@ def refine(
     check(instance, 0.0, start)
     low = lower(instance)
     layout = Layout(low)
-    program = arrays.build(low, layout)
+    program = with_exact_rows(arrays.build(low, layout), instance, low, layout)
     tracker = Tracker(instance, layout, program.unit, began, on_progress)
     tracker.consider(start, "start")
     watch, rng = _Watch(), np.random.default_rng(seed)
@@ -121,7 +123,11 @@ def refine(
     largest = whole if time_limit_s is not None else min(whole, _LARGEST)
     termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
     if termination is None and time_limit_s is not None:
-        beside = Whole(program, best, deadline - time.perf_counter(), seed, watch.end)
+
+        def stands(values: np.ndarray, claimed: float) -> bool:
+            return _stands(instance, layout.placement(values), claimed * program.unit, tracker)
+
+        beside = Whole(program, best, deadline - time.perf_counter(), seed, stands, watch.end)
     try:
         while termination is None:
             before = improved
@@ -167,6 +173,14 @@ def refine(
         history=tuple(tracker.history),
         details={"parts": solved, "improved": improved},
     )
+
+
+def _stands(instance: Instance, placement: Placement, claimed: float, tracker: Tracker) -> bool:
+    """Whether a placement is feasible, worth what HiGHS claims to be the least, and not worse than what is in hand."""
+    if placement.violations(instance, most=1) or lies_above(claimed, tracker.objective):
+        return False
+    objective = evaluate(instance, placement).objective
+    return objective - claimed <= PROVED_GAP * abs(objective)
 
 
 def _waited(beside: Whole, tracker: Tracker, watch: _Watch, bound: float | None, deadline: float) -> Termination:
