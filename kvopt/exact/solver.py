@@ -33,7 +33,7 @@ class Backend(Enum):
     """How the model reaches HiGHS; the program is the same."""
 
     AUTO = "auto"
-    """Pyomo for small models, arrays for large ones."""
+    """Pyomo for small models without a time limit, as importing it takes seconds; else arrays."""
     ARRAYS = "arrays"
     PYOMO = "pyomo"
 
@@ -58,24 +58,26 @@ def solve_exact(
     ----------
     instance : Instance
     time_limit_s : float, optional
-        For building and solving together.
+        For building and solving together; kept to 5 % or a second, whichever is more.
     gap : float
         Relative gap at which to stop. With 0 (HiGHS's own default is 1e-4) "optimal" means optimal, within
         tolerances of 1e-9.
     seed : int
         HiGHS's random seed.
     start : Placement, optional
-        A feasible placement; the result is never worse.
+        A feasible placement; the result is never worse. Without one, what needs no search is in hand at first.
     on_progress : callable, optional
-        Called with a :class:`kvopt.Progress` at every better placement, and now and then as the bound rises.
+        Called with a :class:`kvopt.Progress` at once, at every better placement, and now and then as the bound rises.
     backend : Backend or str
 
     Returns
     -------
     Result
-        Termination OPTIMAL when proved; FINISHED when stopped at a gap greater than 0; else the reason. Ctrl-C
-        returns the best so far. The bound is HiGHS's claim. ``details`` has ``backend``, ``columns``, ``rows``,
-        ``nonzeros``, ``nodes``, ``build_s``, ``solve_s``, ``gap`` (as HiGHS reports it) and ``highs_status``.
+        Termination OPTIMAL when HiGHS's bound meets what the evaluator makes of the placement, and no placement in
+        hand contradicts it; REFUTED when one does, the claim then being in ``refuted``; FINISHED when stopped at a gap
+        greater than 0, or when what HiGHS calls optimal is not worth what it says; else the reason. Ctrl-C returns the
+        best so far. The bound is HiGHS's claim. ``details`` has ``backend``, ``columns``, ``rows``, ``nonzeros``,
+        ``nodes``, ``runs`` (of HiGHS), ``build_s``, ``solve_s``, ``gap`` (as HiGHS reports it) and ``highs_status``.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def solve_exact(
         loads without a linear ``expression``, or with one that disagrees with it.
     """
     began = time.perf_counter()
-    backend = choose_backend(backend, instance)
+    backend = choose_backend(backend, instance, limited=time_limit_s is not None)
     check(instance, gap, start)
     low = lower(instance)
     layout = Layout(low)
@@ -138,7 +140,7 @@ def lp_bound(
     Returns
     -------
     Bound or None
-        None when stopped early: an unfinished linear program bounds nothing.
+        None when stopped early: an unfinished linear program bounds nothing. Of role REFUTED when a placement beats it.
     """
     began = time.perf_counter()
     solver, backend = _enum(LpSolver, solver, "solver"), choose_backend(None, instance)
@@ -173,8 +175,8 @@ def _enum(kind: type[Enum], value: Enum | str, option: str) -> Enum:
         raise MethodError(option, f"{value!r} is not known", f"Choose one of: {choices}") from None
 
 
-def choose_backend(backend: Backend | str | None, instance: Instance) -> Backend:
-    """ARRAYS or PYOMO; None for arrays wherever they are able to.
+def choose_backend(backend: Backend | str | None, instance: Instance, *, limited: bool = False) -> Backend:
+    """ARRAYS or PYOMO; None, or AUTO where time is limited, for arrays wherever they are able to.
 
     Raises
     ------
@@ -186,7 +188,7 @@ def choose_backend(backend: Backend | str | None, instance: Instance) -> Backend
         return _of_own_objective(instance, Backend.AUTO if backend is None else chosen)
     if chosen is not Backend.AUTO:
         return chosen
-    return Backend.PYOMO if column_count(instance) <= PYOMO_COLUMNS else Backend.ARRAYS
+    return Backend.PYOMO if not limited and column_count(instance) <= PYOMO_COLUMNS else Backend.ARRAYS
 
 
 def _of_own_objective(instance: Instance, backend: Backend) -> Backend:

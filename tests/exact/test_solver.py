@@ -154,11 +154,13 @@ def test_the_optimum_as_start_is_kept():
 
 
 @pytest.mark.parametrize("backend", [Backend.ARRAYS, Backend.PYOMO])
-def test_no_time_and_no_start_leave_nothing(hard, backend):
+def test_no_time_and_no_start_leave_what_needs_no_search(hard, backend):
     result = solve_exact(hard, time_limit_s=1e-9, backend=backend)
     assert result.termination is Termination.TIME_LIMIT
-    assert result.solution_status is SolutionStatus.NONE
-    assert (result.placement, result.objective, result.bound, result.gap) == (None, None, None, None)
+    assert result.solution_status is SolutionStatus.FEASIBLE
+    assert result.placement == kvopt.Placement.backing(hard)
+    assert result.history[0].objective == result.objective
+    assert (result.bound, result.gap) == (None, None)
 
 
 def test_time_limit_says_what_is_in_hand(hard, start):
