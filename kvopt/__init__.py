@@ -11,6 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvopt import ctrl_c
+
+if ctrl_c.is_command():  # Before the rest is imported, which may take seconds.
+    ctrl_c.answer()
+
+# isort: split
+
 from kvopt import instances
 from kvopt.compare import Comparison, compare, sub_instance
 from kvopt.errors import Infeasible, KvoptError

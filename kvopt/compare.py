@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.instance import Instance
 from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
@@ -136,6 +137,7 @@ def bound_record(bound: Bound) -> dict[str, Any]:
     }
 
 
+@interrupts.interruptible
 def compare(
     instance: Instance,
     methods: Sequence[str] = DEFAULT_METHODS,
@@ -203,6 +205,7 @@ def compare(
                 continue
             results[name] = solve(instance, name, on_progress=progress_of(name), **limits)
             stopped = results[name].termination is Termination.INTERRUPTED
+            interrupts.heed()
         except KeyboardInterrupt:
             stopped = True
         except Exception as error:
@@ -287,6 +290,8 @@ def _shrunk(instance: Instance, part: Trace, kept: float) -> Platform:
 def _compare_sub(instance: Instance, time_limit: float | None, seed: int, on_progress) -> Comparison:
     part = sub_instance(instance)
     certified = bound(part, time_limit=time_limit)
+    if certified.termination is Termination.INTERRUPTED:
+        raise KeyboardInterrupt
     results: dict[str, Result] = {}
     stopped = False
     for name in (BASELINE, "anneal", "exact"):
@@ -294,10 +299,15 @@ def _compare_sub(instance: Instance, time_limit: float | None, seed: int, on_pro
         if name == "exact":
             limits |= {"start": _best(results), "on_progress": on_progress}
         try:
+            interrupts.heed()
             results[name] = solve(part, name, **limits)
-            stopped |= results[name].termination is Termination.INTERRUPTED
+            stopped = results[name].termination is Termination.INTERRUPTED
+        except KeyboardInterrupt:
+            stopped = True
         except Exception as error:
             results[name] = _failed(name, error, seed, on_progress)
+        if stopped:
+            break
     ideal = bound(part, method="aggregate")
     return Comparison(part, certified, ideal, held_against_best(results, certified), None, seed, stopped)
 

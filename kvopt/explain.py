@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.instance import Instance, Moves
 from kvopt.pages import with_lives_of_pages
@@ -52,6 +53,8 @@ _SHARE_OF_BOUND = 0.35
 _SHARE_OF_PAGES = 0.15
 """Shares of the time limit for the bound with free moves, for the bound and for that of pages, of which there are few;
 annealing has the rest."""
+_NO_TIME_S = 1e-3
+"""For a bound that is to be what its start proves."""
 
 OnRungProgress = Callable[[str, Progress], None]
 
@@ -198,6 +201,7 @@ class Explanation:
         return self.frame._repr_html_()
 
 
+@interrupts.interruptible
 def explain(
     instance: Instance,
     method: str = "lru",
@@ -248,11 +252,12 @@ def explain(
     if method in _KNOWS_THE_FUTURE:
         twin = _attempt(_KNOWS_THE_FUTURE[method], lambda name: solve(instance, name), failed)
         policies += [] if twin is None else [twin]
-    left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.05 * time_limit)
-    by_rule = min(policies, key=lambda r: r.objective)
-    limits = {"time_limit": left, "seed": seed, "bound": certified, "start": by_rule}
-    tell = _named("best found", on_progress)
-    best = _attempt("anneal", lambda name: solve(instance, name, on_progress=tell, **limits), failed) or by_rule
+    best = by_rule = min(policies, key=lambda r: r.objective)
+    if not _cut_short(ladder):
+        left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.05 * time_limit)
+        limits = {"time_limit": left, "seed": seed, "bound": certified, "start": by_rule}
+        tell = _named("best found", on_progress)
+        best = _attempt("anneal", lambda name: solve(instance, name, on_progress=tell, **limits), failed) or by_rule
     below = "" if page_tokens is None else ", single tokens"
     return Explanation(
         instance=instance,
@@ -262,9 +267,14 @@ def explain(
         method=policies[0],
         n_phases=phases,
         elapsed_s=time.perf_counter() - began,
-        interrupted=any(r.termination is Termination.INTERRUPTED for r in (best, *(found for _, found in ladder))),
+        interrupted=best.termination is Termination.INTERRUPTED or _cut_short(ladder),
         failed=failed,
     )
+
+
+def _cut_short(ladder: list[tuple[str, Bound]]) -> bool:
+    """Whether Ctrl-C came during one of the bounds: what is then owed is a ladder, not a long run."""
+    return any(found.termination is Termination.INTERRUPTED for _, found in ladder)
 
 
 def _attempt(name: str, run: Callable[[str], Result], failed: dict[str, str]) -> Result | None:
@@ -308,6 +318,8 @@ def _certified(
         # Prices prove as much for a problem as for its relaxation, so no bound starts lower than the one before it.
         start = found[-1][1].certificate if len(found) > 1 else None
         limit = None if time_limit is None else share * time_limit
+        if _cut_short(found):
+            limit = _NO_TIME_S
         found.append((name, bound(problem, time_limit=limit, start=start, on_progress=_named(name, on_progress))))
     return found
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import Infeasible, MethodError
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
@@ -95,6 +96,7 @@ class Sizing:
         }
 
 
+@interrupts.interruptible
 def size(
     instance: Instance,
     target_latency_s: float,
@@ -267,10 +269,13 @@ class _Search:
         if instance is None:
             return False
         best: Result | None = None
+        interrupted = False
         for method in (*_POLICIES, "anneal"):
             found = self._anneal(instance, best) if method == "anneal" else _by_rule(instance, method)
+            interrupts.heed()
             if found is None:
                 continue
+            interrupted |= found.termination is Termination.INTERRUPTED
             if best is None or (found.objective or math.inf) < best.objective:
                 best = found
             if best.objective <= self.target_s:
@@ -278,10 +283,10 @@ class _Search:
         self.probes.append({"value": value, "bound_s": None, "achieved_s": best.objective})
         if best.objective <= self.target_s:
             self._keep(value, best)
-            return True
-        if best.termination is Termination.INTERRUPTED:
+        # Also when the best is a policy's: it was annealing that Ctrl-C cut short.
+        if interrupted:
             raise KeyboardInterrupt
-        return False
+        return best.objective <= self.target_s
 
     def _anneal(self, instance: Instance, best: Result | None) -> Result:
         return solve(

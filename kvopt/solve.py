@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import replace
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -36,6 +37,7 @@ def methods() -> list[str]:
     return [*ENGINES, GUIDED, *policies.names()]
 
 
+@interrupts.interruptible
 def solve(
     instance: Instance,
     method: str = "anneal",
@@ -138,6 +140,7 @@ def _check_time_limit(time_limit: float | None) -> None:
         raise MethodError("time_limit", f"must be greater than 0, got {time_limit!r}", "Give seconds")
 
 
+@interrupts.interruptible
 def bound(
     instance: Instance,
     *,

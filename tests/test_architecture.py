@@ -20,6 +20,7 @@ MODELS = PACKAGE.parent / "models"
 
 LAYERS = (
     {
+        "ctrl_c",
         "errors",
         "feasibility",
         "frozen",
@@ -35,6 +36,7 @@ LAYERS = (
         "trace_io",
         "pages",
         "instance",
+        "interrupts",
         "placement",
         "units",
         "residency",
@@ -53,6 +55,7 @@ LAYERS = (
         "sizing",
         "sweep",
         "sweep_file",
+        "warmup",
         "workers",
         "instances",
         "vary",
@@ -62,7 +65,7 @@ LAYERS = (
         "progress",
         "studies",
     },
-    {"cli", "warmup", "__main__", "__init__"},
+    {"cli", "__main__", "__init__"},
 )
 LAYER = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 ENGINES = LAYERS[2]
@@ -156,7 +159,14 @@ def test_engines_do_not_import_each_other(module):
 def test_the_certificate_is_verified_without_any_engine():
     files = ("kvopt.bounds.certificate", "kvopt.bounds.paths")
     used = {name for file in files for _, name in _imports(FILES[file])}
-    allowed = {"kvopt.instance", "kvopt.prices", "kvopt.result", "kvopt.tallies", "kvopt.bounds.paths"}
+    allowed = {
+        "kvopt.bounds.paths",
+        "kvopt.instance",
+        "kvopt.interrupts",
+        "kvopt.prices",
+        "kvopt.result",
+        "kvopt.tallies",
+    }
     assert {name for name in used if name.startswith("kvopt")} <= allowed
 
 

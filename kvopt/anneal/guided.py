@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -76,6 +77,7 @@ class _Search:
         return cost
 
 
+@interrupts.interruptible
 def solve_guided(
     instance: Instance,
     place: Place,

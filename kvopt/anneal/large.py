@@ -16,13 +16,14 @@ brings it up anyway and copies are dropped than where it is carried both ways.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.anneal.cuts import cutting_of, make_scratch
 from kvopt.anneal.fitting import fitted
 from kvopt.anneal.moves import above_least, shuffle
@@ -74,6 +75,10 @@ _RECHARGE = 40
 """Slots, times sizes, charged anew per move while rules are prices: ten times as many gained nothing."""
 _ROUND_S_PER_RUN = 2.5e-6
 """Seconds of a round at the published size, by run of the trace: what is expected until one has been timed."""
+
+
+_WIND_UP_S_PER_RUN = 1e-7
+"""Seconds that a round takes to end, once it is to, by run of the trace."""
 
 
 class Run(Protocol):
@@ -319,16 +324,14 @@ class Chain:
             rng = stream(seed, (number + 1 << 20) + w)
             return self._window(borders[w], borders[w + 1], temperature, charge, rng, over, relaxed, moved)
 
-        with ThreadPoolExecutor(self.threads) as pool:
-            jobs = [pool.submit(work, w) for w in range(len(borders) - 1)]
-            while True:
-                try:
-                    done = [job.result() for job in jobs]
-                    break
-                except KeyboardInterrupt:
-                    if interrupt is None:
-                        raise
-                    interrupt()
+        def stop() -> None:
+            if interrupt is None:
+                raise KeyboardInterrupt
+            interrupt()
+
+        jobs = [functools.partial(work, w) for w in range(len(borders) - 1)]
+        patience_s = interrupts.PATIENCE_S + _WIND_UP_S_PER_RUN * len(self.low.run_start)
+        done = interrupts.side_by_side(jobs, self.threads, stop, patience_s)
         self.paths = joined(len(self.problem.size), [piece for piece, _ in done])
         self._rebuild()
         return sum(changed for _, changed in done)

@@ -8,12 +8,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.anneal.large import anneal_windows, guide_tau, schedule_of
 from kvopt.anneal.moves import shuffle
 from kvopt.anneal.pairs import descend_pairs, sweep_s
@@ -154,6 +154,7 @@ class _Run:
         return event
 
 
+@interrupts.interruptible
 def solve_anneal(
     instance: Instance,
     *,
@@ -265,6 +266,8 @@ def solve_anneal(
     if not (large or interrupted):
         starts = []
         for chain in range(restarts):
+            if starts and interrupts.asked():
+                break  # Chains have what there is; they heed it.
             from_start = start is not None and (chain == restarts - 1 or (run.over and run.in_hand))
             tau = run.schedule_of(chain).sample_tau
             starts.append(start if from_start else _start(low, instance, start, multipliers, tau, seed + chain))
@@ -365,19 +368,8 @@ def _side_by_side(
     run: _Run, jobs: list[Callable[[], tuple[float, Placement] | None]], threads: int
 ) -> tuple[list[tuple[float, Placement]], bool]:
     """(time, placement) of each job that ended feasible, and whether Ctrl-C ended them."""
-    if not jobs:
-        return [], run.interrupted
-    interrupted = False
-    with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
-        running = [pool.submit(job) for job in jobs]
-        while True:
-            try:
-                found = [job.result() for job in running]
-                break
-            except KeyboardInterrupt:
-                interrupted = True
-                run.cancelled.set()
-    return [chain for chain in found if chain is not None], interrupted or run.interrupted
+    found = interrupts.side_by_side(jobs, threads, run.interrupt)
+    return [chain for chain in found if chain is not None], run.interrupted
 
 
 def _least_distinct(found: list[tuple[float, Placement]], count: int) -> list[Placement]:

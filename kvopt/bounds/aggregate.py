@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.bounds.certificate import surely_late, verify
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower
@@ -34,6 +35,7 @@ def aggregate_bound(instance: Instance) -> Bound:
     late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
     certificate = Certificate(price, np.zeros((low.n_tiers, instance.n_slots)), step_price, late_price)
     slotwise = float(slot_value.sum()) + low.base_price + surely_late(instance, late_price)
+    interrupts.heed()
     return Bound(
         # At these prices paths also pay for writes and moves, so the certificate proves as much or more; less only by
         # verification's allowance for rounding.

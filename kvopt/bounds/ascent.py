@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.bounds.aggregate import uniform_step_price
 from kvopt.bounds.clock import Clock
 from kvopt.bounds.descent import Descent
@@ -189,7 +190,10 @@ class Ascent:
         ------
         TimeoutError
             When the clock does not allow another evaluation.
+        KeyboardInterrupt
+            When Ctrl-C has come.
         """
+        interrupts.heed()
         if not self.clock.allows(self.clock.soft_s):
             raise TimeoutError
         began = time.perf_counter()
@@ -216,7 +220,14 @@ class Ascent:
         return certificate.second_price(self.low.prices.per_second)
 
     def hard(self, certificate: Certificate) -> float:
-        """D at tau = 0, in the objective's unit."""
+        """D at tau = 0, in the objective's unit.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When Ctrl-C has come.
+        """
+        interrupts.heed()
         began = time.perf_counter()
         value = self._hard(self.trellis, certificate)
         self.clock.note_hard(time.perf_counter() - began)

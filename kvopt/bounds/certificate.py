@@ -44,6 +44,7 @@ import math
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.bounds.paths import cheapest_paths, most_additions
 from kvopt.instance import Instance
 from kvopt.prices import LATE, tail_steps
@@ -55,6 +56,7 @@ _DUST, _MOST = 1e-150, 1e150
 """Prices below are taken as 0, so that products do not underflow; none are above."""
 
 
+@interrupts.interruptible
 def verify(instance: Instance, certificate: Certificate) -> float:
     """The lower bound, in the objective's unit, that a certificate proves, less an allowance for rounding.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
 from kvopt.bounds.ascent import Ascent
 from kvopt.bounds.certificate import surely_late, verify
@@ -35,6 +36,7 @@ _LANES_SHARE = 0.35
 """Share of a time limit for a few lanes, where they are asked first."""
 
 
+@interrupts.interruptible
 def dual_bound(
     instance: Instance,
     *,
@@ -182,7 +184,8 @@ def _finished(
     """Verify, and refuse to return a number on which the kernel and the slow path differ."""
     certificate = replace(found.certificate, late_price=late_price)
     value_s = found.value + surely_late(instance, late_price)
-    verified_s = verify(instance, certificate)
+    with interrupts.held():  # Without it all was in vain.
+        verified_s = verify(instance, certificate)
     mu, capacity = certificate.capacity_price_s_per_byte, np.array(instance.capacity_bytes)[:, None]
     # Rent and paths may be far larger than their difference, and it is they that are rounded.
     rent_s = float(np.sum(np.multiply(mu, capacity, out=np.zeros_like(mu), where=mu > 0)))

@@ -18,11 +18,13 @@ which :func:`most_additions` adds up.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import functools
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.instance import Instance, Rules
 
 TILE_BLOCKS = 1 << 14
@@ -74,15 +76,19 @@ def cheapest_paths(
     order = np.lexsort((trace.write_step, trace.lane))
     bounds = np.searchsorted(trace.lane[order], np.arange(trace.n_lanes + 1))
 
+    stopped = threading.Event()
+
     def work(lane: int) -> None:
         costs = table.of_lane(lane, prefix, suffix)
         mine = order[bounds[lane] : bounds[lane + 1]]
         for tile in np.array_split(mine, -(-len(mine) // TILE_BLOCKS)) if len(mine) else ():
-            cheapest[tile] = _Tile(instance, tile, costs).solve()
+            cheapest[tile] = _Tile(instance, tile, costs).solve(stopped)
 
     # numpy lets go of the interpreter in its loops. Lanes share nothing but what they read.
-    with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(work, range(trace.n_lanes)))
+    jobs = [functools.partial(work, lane) for lane in range(trace.n_lanes)]
+    interrupts.side_by_side(jobs, _THREADS, stopped.set)
+    if stopped.is_set():
+        raise KeyboardInterrupt
     return cheapest
 
 
@@ -179,8 +185,8 @@ class _Tile:
         given = None if instance.initial is None else instance.initial[blocks[:first]]
         self.here[:, :first] = costs.lead.min(axis=0)[:, None] if given is None else costs.lead[given].T
 
-    def solve(self) -> np.ndarray:
-        """float64[b]: cost of the cheapest path of each block."""
+    def solve(self, stopped: threading.Event) -> np.ndarray:
+        """float64[b]: cost of the cheapest path of each block; anything, once it is stopped."""
         cheapest = np.empty(self.n)
         born = np.searchsorted(self.write, np.arange(self.free.max() + 1), side="right").tolist()
         n_live, here, after = -1, [], []
@@ -194,6 +200,8 @@ class _Tile:
                 new, n_live = slice(int(np.searchsorted(self.write, n)), born[n]), born[n]
                 self.here[:, new] = self.costs.born[n][:, None]
                 here, after = [row[:n_live] for row in self.here], [row[:n_live] for row in self.after]
+            if stopped.is_set():
+                break
             self._turn(n)
             self._step(n, n_live, here, after)
             here, after, self.here, self.after = after, here, self.after, self.here

@@ -18,6 +18,7 @@ from kvopt.cli.out import (
     compile_kernels,
     draw,
     json_option,
+    keep_answer,
     leave_interrupted,
     print_lines,
     print_report,
@@ -46,6 +47,7 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
         check_arguments(name, time_limit)
     check_outputs(json_path, plot_path=plot_path)
     compile_kernels(instance)
+    keep_answer(instance)
     with display("bound") as show:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     print_report(comparison, json_path)
@@ -74,6 +76,7 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
         start = kvopt.load_placement(start, instance, field="--start")
     method = check_arguments(method, time_limit, start)
     compile_kernels(instance)
+    keep_answer(instance)
     with display("bound") as show:
         ideal = kvopt.bound(instance, method="aggregate")
         bound = kvopt.bound(instance, time_limit=time_limit, on_progress=functools.partial(show, "bound"))
@@ -112,6 +115,7 @@ def bound(instance, method, time_limit, json_path, certificate_path, **ascent) -
     ascent = {name: value for name, value in ascent.items() if value is not None}
     if method != "aggregate":  # It needs none.
         compile_kernels(instance, bound_only=True)
+    keep_answer(instance)
     with display("bound") as show:
         found = kvopt.bound(
             instance, method=method, time_limit=time_limit, on_progress=functools.partial(show, "bound"), **ascent
@@ -166,6 +170,7 @@ def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, 
     """Say which of capacity, migration, pages and foresight costs a policy how much on TRACE."""
     check_outputs(json_path, plot_path=plot_path)
     compile_kernels(instance)
+    keep_answer(instance)
     with display("bound") as show:
         limits = {"time_limit": time_limit, "seed": seed, "phases": phases}
         found = kvopt.explain(instance, method, page_tokens=page_tokens, on_progress=show, **limits)

@@ -16,6 +16,7 @@ from kvopt.cli.out import (
     compile_kernels,
     draw,
     json_option,
+    keep_answer,
     leave_interrupted,
     print_lines,
     time_option,
@@ -41,6 +42,7 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
     """The least memory or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
     check_outputs(json_path)
     compile_kernels(instance)
+    keep_answer(instance)
     with display("lower") as show:
         found = kvopt.size(instance, target, vary=vary, time_limit=time_limit, seed=seed, on_progress=show)
     print_lines([*describe.header(instance)[:2], *describe.sizing_lines(found)], found.to_json(), json_path)
@@ -74,6 +76,7 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
     done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
     keep = None if str(json_path) == STDOUT else lambda sweep: write_json(sweep.to_json(), json_path)
     compile_kernels(instance)
+    keep_answer(instance)
     with display("sweep") as show:
         found = kvopt.sweep(
             instance,
@@ -118,6 +121,7 @@ def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
         return
     chosen = studies.get(name)
     out = out or Path(name)
+    keep_answer()
     with display(name) as show:
         found = studies.run(
             chosen,

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import output, report
+from kvopt import ctrl_c, output, report
 from kvopt.cli.types import AMOUNT
 from kvopt.errors import KvoptError
 
 STDOUT = "-"
 _PICTURES = (".png", ".pdf", ".svg")
-_INTERRUPTED = 130
 
 json_option = click.option("--json", "json_path", type=Path, help="Write the result as JSON; - for standard output.")
 time_option = click.option(
@@ -55,6 +54,17 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
+def keep_answer(instance: kvopt.Instance | None = None) -> None:
+    """From now on there is something to lose: Ctrl-C ends the engines, and what they have is written.
+
+    Parameters
+    ----------
+    instance : Instance, optional
+        By whose size the time for that is measured.
+    """
+    ctrl_c.keep_answer(0 if instance is None else instance.trace.n_runs)
+
+
 def print_report(comparison: kvopt.Comparison, json_path: Path | None) -> None:
     """The report to standard output, or beside JSON that goes there to standard error."""
     stream = sys.stderr if str(json_path) == STDOUT else sys.stdout
@@ -63,14 +73,14 @@ def print_report(comparison: kvopt.Comparison, json_path: Path | None) -> None:
 
         report.show(comparison, Console(file=stream))
     else:
-        click.echo(report.plain(comparison), file=stream)
+        _echo(report.plain(comparison), file=stream)
     write_json(comparison.to_json(), json_path)
 
 
 def print_lines(lines: list[str], data=None, json_path: Path | None = None) -> None:
     """Lines to standard output, unless the JSON of the data goes there."""
     if str(json_path) != STDOUT:
-        click.echo("\n".join(lines))
+        _echo("\n".join(lines))
     write_json(data, json_path)
 
 
@@ -80,9 +90,15 @@ def write_json(data, path: Path | None) -> None:
         return
     text = output.to_json(data)
     if str(path) == STDOUT:
-        click.echo(text, nl=False)
+        _echo(text, nl=False)
     else:
         output.write_whole("--json", path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def _echo(text: str, **options) -> None:
+    """Write to standard output or a stream, all of it, whenever Ctrl-C comes."""
+    with ctrl_c.whole_output():
+        click.echo(text, **options)
 
 
 def draw(picture: str, what, path: Path) -> None:
@@ -99,4 +115,4 @@ def draw(picture: str, what, path: Path) -> None:
 def leave_interrupted(what: str) -> None:
     """Say what Ctrl-C left, and exit."""
     click.echo(f"interrupted: {what}", err=True)
-    sys.exit(_INTERRUPTED)
+    ctrl_c.leave(ctrl_c.EXIT)

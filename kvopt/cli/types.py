@@ -9,11 +9,12 @@ import warnings
 import click
 import numpy as np
 
+from kvopt import ctrl_c, interrupts
 from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning
 
 _SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
-_USAGE_EXIT, _INTERRUPTED_EXIT = 2, 130
+_USAGE_EXIT = 2
 
 
 class Amount(click.ParamType):
@@ -115,7 +116,7 @@ class OneLineErrors(click.Group):
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _one_line(warnings.showwarning)
-                return super().invoke(ctx)
+                return self._heeding(ctx)
         except KvoptError as error:
             self._fail(ctx, str(error))
         except click.UsageError as error:
@@ -125,7 +126,15 @@ class OneLineErrors(click.Group):
             self._fail(ctx, f"{_field(error)}: {_problem(error)}. See {where} --help")
         except KeyboardInterrupt:
             click.echo("interrupted: nothing was finished", err=True)
-            ctx.exit(_INTERRUPTED_EXIT)
+            ctrl_c.leave(ctrl_c.EXIT)
+
+    def _heeding(self, ctx: click.Context):
+        """Run the command; when Ctrl-C comes too late for anything to heed it, only the exit code tells."""
+        with interrupts.heeding(), ctrl_c.one_command():
+            done = super().invoke(ctx)
+            if interrupts.asked():
+                ctrl_c.leave(ctrl_c.EXIT)
+            return done
 
     @staticmethod
     def _fail(ctx: click.Context, text: str) -> None:

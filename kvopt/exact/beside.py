@@ -49,7 +49,7 @@ class Whole:
         self._found: np.ndarray | None = None
         self._error: Exception | None = None
         self._stands, self._when_optimal = stands, when_optimal
-        self._thread = threading.Thread(target=self._run, args=(program, start, time_limit_s, seed), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(program, start, time_limit_s, seed))
         self._thread.start()
 
     def incumbent(self, values: np.ndarray, nodes: int) -> None:
@@ -69,8 +69,8 @@ class Whole:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
-    def end(self) -> None:
-        """Make HiGHS stop, and wait until it has.
+    def end(self, patience_s: float | None = None) -> None:
+        """Make HiGHS stop, and wait until it has, or for so long.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Whole:
             What the thread ended with, if it did.
         """
         self.stop = True
-        self._thread.join()
+        self._thread.join(patience_s)
         if self._error is not None:
             raise self._error
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.result import Termination
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def _heard(told: queue.SimpleQueue, watch: Watch, deadline: float) -> Outcome:
     """Pass on to the watch what comes, until the outcome is there, time is up or the watch says stop."""
     known = _Known(watch)
     while True:
+        if interrupts.asked():
+            _stop(watch)
         stopped = watch.stop or time.perf_counter() >= deadline
         try:
             # What has arrived counts also when there is no time to wait for more.
@@ -132,6 +135,14 @@ def _heard(told: queue.SimpleQueue, watch: Watch, deadline: float) -> Outcome:
         if event[0] == "outcome":
             return event[1]
         known.take(*event)
+
+
+def _stop(watch: Watch) -> None:
+    """Heed Ctrl-C by having the watch say stop."""
+    try:
+        interrupts.heed()
+    except KeyboardInterrupt:
+        watch.stop = True
 
 
 class _Known:

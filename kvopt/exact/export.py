@@ -27,8 +27,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import KvoptError
-from kvopt.exact import arrays, highs
+from kvopt.exact import arrays, writer
 from kvopt.exact.layout import Layout, column_count
 from kvopt.exact.program import Program
 from kvopt.exact.solver import Backend, choose_backend
@@ -76,6 +77,7 @@ class ModelFile:
     time_unit_s: float
 
 
+@interrupts.interruptible
 def export_model(
     instance: Instance, path: str | Path, *, backend: Backend | str | None = None, field: str = "path"
 ) -> ModelFile:
@@ -106,6 +108,7 @@ def export_model(
     check_writable(field, path)
     low = lower(instance)
     layout = Layout(low)
+    interrupts.heed()
     program, used = _without_unused(_program(instance, low, layout))
     made = _described(instance, path, backend, program, low)
 
@@ -113,10 +116,11 @@ def export_model(
         if backend is Backend.PYOMO:
             from kvopt.exact import pyomo_driver  # On use: importing Pyomo takes a second.
 
-            pyomo_driver.write(instance, plain)
+            with interrupts.at_once():  # All of it is Python.
+                pyomo_driver.write(instance, plain)
         else:
             names = list(compress(_column_names(low, layout, program), used))
-            highs.write(program, plain, names, _row_names(low, layout, program))
+            writer.write(program, plain, names, _row_names(low, layout, program))
 
     write_whole(field, path, lambda part: _write(part, kind, _comments(instance, made), write_plain))
     return made
@@ -145,7 +149,8 @@ def _program(instance: Instance, low: Lowered, layout: Layout) -> Program:
         return arrays.build(low, layout)
     from kvopt.exact import pyomo_driver  # On use: importing Pyomo takes a second.
 
-    return pyomo_driver.build(instance)
+    with interrupts.at_once():
+        return pyomo_driver.build(instance)
 
 
 def _kind(path: Path, field: str) -> str:

@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +15,7 @@ from typing import Protocol
 import highspy
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.exact import child
 from kvopt.exact.program import Program
 from kvopt.result import Termination
@@ -120,8 +117,7 @@ def minimise(
     """
     options = {"gap": gap, "seed": seed, "start": start, "node_limit": node_limit, "presolve": presolve}
     if child.wanted(program):
-        with _sigint_stops(watch):
-            return child.run("minimise", program, watch, time_limit_s, options)
+        return child.run("minimise", program, watch, time_limit_s, options)
     highs = _highs(program, time_limit_s, seed, integer=True)
     _set(highs, mip_rel_gap=gap, mip_abs_gap=0.0, mip_feasibility_tolerance=_FEASIBILITY_TOLERANCE)
     if not presolve:
@@ -131,7 +127,8 @@ def minimise(
     if start is not None:
         known = np.flatnonzero(np.isfinite(start)).astype(np.int32)
         highs.setSolution(len(known), known, start[known])
-    _run(highs, watch)
+    if not _run(highs, watch):
+        return _LEFT
     termination, info = _termination(highs), highs.getInfo()
     return Outcome(
         termination,
@@ -148,11 +145,11 @@ def minimise_relaxed(
 ) -> Outcome:
     """Solve the linear relaxation. Parameters as for :func:`minimise`."""
     if child.wanted(program):
-        with _sigint_stops(watch):
-            return child.run("minimise_relaxed", program, watch, time_limit_s, {"solver": solver, "seed": seed})
+        return child.run("minimise_relaxed", program, watch, time_limit_s, {"solver": solver, "seed": seed})
     highs = _highs(program, time_limit_s, seed, integer=False)
     _set(highs, solver=solver.value)
-    _run(highs, watch)
+    if not _run(highs, watch):
+        return _LEFT
     termination = _termination(highs)
     solved = termination is Termination.OPTIMAL
     return Outcome(
@@ -249,43 +246,46 @@ def _set(highs: highspy.Highs, **options: object) -> None:
             raise ValueError(f"HiGHS takes no {name} = {value!r}")
 
 
-def _run(highs: highspy.Highs, watch: Watch) -> None:
+def _run(highs: highspy.Highs, watch: Watch) -> bool:
+    """Run HiGHS; False when Ctrl-C came and it did not stop soon.
+
+    HiGHS asks whether to go on only now and then: never while it presolves, and in the root of a large tree for half a
+    minute. So it runs on a thread of its own, which is left to itself where it does not answer.
+    """
+    left = False
+
     def improved(event) -> None:
-        out = event.data_out
-        watch.incumbent(np.array(out.mip_solution), int(out.mip_node_count))
+        if not left:
+            out = event.data_out
+            watch.incumbent(np.array(out.mip_solution), int(out.mip_node_count))
 
     def asked_in_tree(event) -> None:
-        out = event.data_out
-        watch.bound(out.mip_dual_bound, int(out.mip_node_count))
+        if not left:
+            out = event.data_out
+            watch.bound(out.mip_dual_bound, int(out.mip_node_count))
         asked(event)
 
     def asked(event) -> None:
-        if watch.stop:
+        if left or watch.stop:
             event.interrupt()
+
+    def stop() -> None:
+        watch.stop = True
 
     highs.cbMipImprovingSolution.subscribe(improved)
     highs.cbMipInterrupt.subscribe(asked_in_tree)
     highs.cbSimplexInterrupt.subscribe(asked)
     highs.cbIpmInterrupt.subscribe(asked)
-    with _sigint_stops(watch):
-        highs.run()
-
-
-@contextmanager
-def _sigint_stops(watch: Watch) -> Iterator[None]:
-    """Ctrl-C sets ``watch.stop``: a KeyboardInterrupt raised inside a callback would have to unwind through C++."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread receives signals, and only it may ask for them.
-        return
-
-    def stop(*_) -> None:
-        watch.stop = True
-
-    before = signal.signal(signal.SIGINT, stop)
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        interrupts.beside(highs.run, stop)
+    except KeyboardInterrupt:
+        stop()
+        left = True
+    return not left
+
+
+_LEFT = Outcome(Termination.INTERRUPTED, None, None, 0, None, "Left to itself after Ctrl-C")
+"""Of a run that did not stop: what it found, its watch has been told."""
 
 
 def _termination(highs: highspy.Highs) -> Termination:

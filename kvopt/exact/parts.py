@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
 from kvopt.exact.beside import Whole
@@ -72,6 +73,7 @@ class _Watch:
         """A part's bound says nothing of the whole."""
 
 
+@interrupts.interruptible
 def refine(
     instance: Instance,
     start: Placement,
@@ -132,6 +134,7 @@ def refine(
         while termination is None:
             before = improved
             for free in _parts(layout, low.n_slots, size, rng):
+                interrupts.heed()
                 termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
                 if termination is not None or (beside is not None and size >= whole):
                     break
@@ -155,7 +158,7 @@ def refine(
         termination = Termination.INTERRUPTED
     finally:
         if beside is not None:
-            beside.end()
+            beside.end(interrupts.PATIENCE_S if termination in (None, Termination.INTERRUPTED) else None)
     values = None if beside is None else beside.found()
     if values is not None:
         objective = tracker.objective
@@ -186,6 +189,7 @@ def _stands(instance: Instance, placement: Placement, claimed: float, tracker: T
 def _waited(beside: Whole, tracker: Tracker, watch: _Watch, bound: float | None, deadline: float) -> Termination:
     """Why to stop, once the whole has ended, which is all that is left to be solved."""
     while not beside.wait(_POLL_S):
+        interrupts.heed()
         termination = _ended(tracker, watch, bound, deadline - time.perf_counter())
         if termination is not None:
             return termination

@@ -6,6 +6,7 @@ import math
 import time
 from enum import Enum
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
@@ -42,6 +43,7 @@ _BUILD_S = {Backend.ARRAYS: 1e-6, Backend.PYOMO: 2e-5}
 """For each column, about: a model that cannot be built in the time that is left is not begun."""
 
 
+@interrupts.interruptible
 def solve_exact(
     instance: Instance,
     *,
@@ -96,11 +98,15 @@ def solve_exact(
     details = {"backend": backend.value, "columns": column_count(instance), "build_s": 0.0}
     begun = start is not None
     rounds = Rounds(instance, low, layout, tracker, deadline=deadline, gap=gap, seed=seed, begun=begun)
-    if not tracker.cancelled and rounds.left_s > _BUILD_S[backend] * details["columns"]:
-        program = _build(instance, low, layout, backend)
-        details["build_s"] = time.perf_counter() - began
-        rounds.solve(program)
-        details |= _details(rounds)
+    try:
+        if not tracker.cancelled and rounds.left_s > _BUILD_S[backend] * details["columns"]:
+            program = _build(instance, low, layout, backend)
+            details["build_s"] = time.perf_counter() - began
+            interrupts.heed()
+            rounds.solve(program)
+            details |= _details(rounds)
+    except KeyboardInterrupt:  # Between two runs; while HiGHS runs it is told to stop.
+        tracker.stop = True
     details["solve_s"] = time.perf_counter() - began - details["build_s"]
     tracker.conclude(rounds.words)
     if tracker.error is not None:
@@ -120,6 +126,7 @@ def _begin(tracker: Tracker, start: Placement | None) -> None:
         tracker.consider(plain, "without a search", "a placement without any search")
 
 
+@interrupts.interruptible
 def lp_bound(
     instance: Instance,
     *,
@@ -221,7 +228,8 @@ def _build(instance: Instance, low: Lowered, layout: Layout, backend: Backend) -
         return arrays.build(low, layout)
     from kvopt.exact import pyomo_driver  # On use: importing Pyomo takes a second.
 
-    return pyomo_driver.build(instance)
+    with interrupts.at_once():  # All of it is Python.
+        return pyomo_driver.build(instance)
 
 
 def _check_expression(instance: Instance, layout: Layout, program: Program, outcome: highs.Outcome, gap: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.policies.belady import Belady
@@ -104,6 +105,7 @@ def _by_lanes(instance: Instance, policy: Policy, on_progress: OnProgress | None
             on_progress(Progress(time.perf_counter() - began, detail=f"slot {slot} of {course.n_slots}"))
         stop = min(slot + every, last) if slot >= 0 else 0
         while slot < stop:
+            interrupts.heed()
             first, slot = slot, slots(course, state, log.page, slot, stop)
             log.turn_page(first + 1, slot + 1)
     return log.placement()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.trace import Trace
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _POLICIES = ("lru", "belady")
 
 
+@interrupts.interruptible
 def hits(trace: Trace, capacity_blocks: float, policy: str = "lru") -> int:
     """Requests for blocks that a cache of a given number of blocks serves.
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
@@ -25,6 +26,7 @@ from kvopt.trace import PREFILL
 _NONE = np.zeros(0, np.int64)
 
 
+@interrupts.interruptible
 def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None = None) -> Placement:
     """The placement that a policy makes.
 
@@ -53,6 +55,7 @@ def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None 
     return simulate_by_slots(instance, policy, on_progress) if fast is None else fast(instance, policy, on_progress)
 
 
+@interrupts.interruptible
 def simulate_by_slots(instance: Instance, policy: Policy, on_progress: OnProgress | None = None) -> Placement:
     """The same, always by the loop that asks the policy in every slot."""
     return _Simulation(instance, policy).run(on_progress)
@@ -93,6 +96,7 @@ class _Simulation:
         else:
             self._begin_as_given()
         for slot in range(n_slots - 1):
+            interrupts.heed()
             self._look(slot)
             promote, evict = self.policy.step(self.view)
             self._decide(_blocks(promote), _blocks(evict))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.sources.lanes import LaneRuns, Recorder, TraceBuilder, decoded_tokens, without_repeats
 from kvopt.sources.synthetic import Drift
 from kvopt.trace import Trace
@@ -73,6 +74,7 @@ def _lane(rule: Drift, rng: np.random.Generator) -> LaneRuns:
     reading, scratch = np.zeros(n_tokens, bool), np.empty(n_tokens, np.int32)
     members = np.empty(0, np.int32)
     for step in range(rule.n_steps):
+        interrupts.heed()
         held, present = len(members), rule.prompt_tokens + step + 1
         swapped = round(rule.drift * held)
         drawn = rule.reads(step) - held + swapped

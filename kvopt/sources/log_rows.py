@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from kvopt import interrupts
 from kvopt.errors import TraceError
 from kvopt.sources.log_text import is_utf8, log_name, numbered_lines
 
@@ -100,6 +101,7 @@ def read_log(path: Path, *, most: int | None, time_unit: str, skip_bad: int) -> 
     rows = _Rows(MS_PER_UNIT[time_unit])
     log = rows.log
     for number, text in numbered_lines(path):
+        interrupts.heed()
         try:
             rows.add(number, text, f"{log_name(path)} line {number}")
         except TraceError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import TraceError
 from kvopt.sources.lanes import LaneRuns, TraceBuilder
 from kvopt.sources.request_log import LLAMA_3_70B_BYTES_PER_TOKEN
@@ -103,6 +104,7 @@ def prefix_tree(reads: int, *, size_bytes: int = BLOCK_TOKENS * LLAMA_3_70B_BYTE
     log = log.head(ends if nearer else ends + 1)
     builder = TraceBuilder(len(log.turn), 1)
     for segment, request in _pairs(log):
+        interrupts.heed()
         _add(builder, log.blocks, segment, request, size_bytes)
     return builder.finish(
         name=f"prefix-tree-{seed}",

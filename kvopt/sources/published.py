@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import TraceError
 from kvopt.sources.lanes import LaneRuns, Recorder, decoded, decoded_tokens, without_repeats
 from kvopt.trace import Trace
@@ -159,6 +160,7 @@ def _lane(rule: RecentAndScattered, rng: np.random.Generator) -> LaneRuns:
     queue = np.empty(0, np.int32)
     previous = floors[0]
     for step, (below, count) in enumerate(zip(floors, wanted, strict=True)):
+        interrupts.heed()
         leave, enter, queue = _swap(rule, queue, scattered, below, count, rng, scratch)
         scattered[leave] = False
         scattered[enter] = True

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import TraceError
 from kvopt.sources.lanes import LaneRuns, Recorder, decoded, decoded_tokens
 from kvopt.trace import Trace
@@ -151,6 +152,7 @@ def _lane(rule: Skipping, rng: np.random.Generator) -> LaneRuns:
     skipped = np.zeros(n_tokens, bool)
     wanted = (rule.present - rule.reads).tolist()
     for step, (below, count) in enumerate(zip(rule.candidates.tolist(), wanted, strict=True)):
+        interrupts.heed()
         before = np.flatnonzero(skipped)
         skipped[_draw(skipped, below, count - len(before), rng)] = True
         swapped = min(int(rule.swap_share * len(before)), below - count)

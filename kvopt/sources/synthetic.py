@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvopt import interrupts
 from kvopt.errors import TraceError
 from kvopt.trace import PREFILL, Trace
 
@@ -125,6 +126,7 @@ def _runs(rule: Drift, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     reading, began = np.zeros(shape, bool), np.zeros(shape, np.int64)
     runs = []
     for step in range(rule.n_steps):
+        interrupts.heed()
         now = np.zeros(shape, bool)
         present = rule.prompt_tokens + step + 1
         now[:, :present] = _next_set(rule, step, reading[:, :present], popularity[:, :present], rng)
