@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from kvopt import ctrl_c
 from kvopt.errors import KvoptError
 
 
@@ -48,18 +52,130 @@ def write_whole(field: str, path: Path, write: Callable[[Path], Any], *, keep: b
     KvoptError
         When the directory is missing or not writable.
     """
-    part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        write(part)
-        if keep:
-            os.replace(part, path)
+        with part_of(path) as part:
+            write(part)
+            if keep:
+                os.replace(part, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise KvoptError(field, f"cannot write {path} ({reason})", "Choose a writable place") from None
+
+
+_parts: set[Path] = set()
+"""What this process is writing."""
+_swept: set[Path] = set()
+"""Paths beside which nothing is left of other processes."""
+
+
+@contextlib.contextmanager
+def part_of(path: Path) -> Iterator[Path]:
+    """A file beside a path, to be written and then renamed to it; removed at the end if it is still there.
+
+    What processes that were killed have left of the same path is removed, too. A part is locked while it is written,
+    so that one of a live process in another container is let be.
+
+    Raises
+    ------
+    OSError
+        When it cannot be made.
+    """
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    if path not in _swept:
+        _swept.add(path)
+        _sweep(path)
+    _parts.add(part)
+    try:
+        with _locked(part):
+            yield part
     finally:
-        # What could not be made cannot be removed either; the error above says why.
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        # What could not be made cannot be removed either.
+        _remove(part)
+        _parts.discard(part)
+
+
+@contextlib.contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """Make an empty file and lock it, where the system has locks that do not stand in the way of renaming."""
+    file = os.open(part, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        if sys.platform == "win32":
+            os.close(file)
+        else:
+            _lock(file)
+        yield
+    finally:
+        if sys.platform != "win32":
+            os.close(file)
+
+
+def _lock(file: int) -> bool:
+    """Whether nobody else has a lock on it."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # No locks on this file system.
+        return True
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that are gone have left of their parts of a path."""
+    if sys.platform == "win32":  # Where asking for a process by its number ends it.
+        return
+    name = re.escape(path.name)
+    # The second form is that of traces until version 0.1.0; a folder is where an exported model is made.
+    left = re.compile(rf"\.(?P<pid>\d+)\.{name}(?P<folder>\.\w{{8}})?|\.{name}\.(?P<old_pid>\d+)\.part")
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            match = left.fullmatch(entry.name)
+            if match is None or entry.is_dir(follow_symlinks=False) != bool(match["folder"]):
+                continue
+            if _gone(int(match["pid"] or match["old_pid"])):
+                _remove_unlocked(Path(entry.path))
+
+
+def _gone(pid: int) -> bool:
+    """Whether there is no process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def _remove_unlocked(left: Path) -> None:
+    with contextlib.suppress(OSError):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+            return
+        file = os.open(left, os.O_RDONLY)
+        try:
+            if _lock(file):
+                left.unlink()
+        finally:
+            os.close(file)
+
+
+def _remove(part: Path) -> None:
+    with contextlib.suppress(OSError):
+        part.unlink(missing_ok=True)
+
+
+def _remove_parts() -> None:
+    """At a hard end: the parts and folders of this process."""
+    for part in list(_parts):
+        _remove(part)
+        for folder in part.parent.glob(f"{part.name}.????????"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+ctrl_c.before_end(_remove_parts)
 
 
 def to_json(data: Any) -> str:

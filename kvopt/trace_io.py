@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from kvopt.errors import TraceError
+from kvopt.output import part_of
 from kvopt.parquet import first_line, flat_column, open_table, unreadable
 from kvopt.trace import Trace
 from kvopt.trace_checks import BLOCK_COLUMNS, whole_numbers
@@ -199,14 +200,12 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         **({} if trace.tokens_per_page is None else {"tokens_per_page": trace.tokens_per_page}),
     }
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        _write(trace, temporary, {"kvopt": json.dumps(meta)})
-        os.replace(temporary, path)
+        with part_of(path) as part:
+            _write(trace, part, {"kvopt": json.dumps(meta)})
+            os.replace(part, path)
     except OSError as error:
         raise TraceError("path", f"cannot write {path} ({first_line(error)})", "Choose a writable place") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(trace: Trace, path: Path, metadata: dict[str, str]) -> None:
