@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from kvopt import interrupts
 from kvopt.compare import compare
 from kvopt.errors import MethodError
 from kvopt.fingerprint import fingerprint
@@ -210,6 +211,7 @@ class _Job:
     labels: dict[float, str]
 
 
+@interrupts.interruptible
 def sweep(
     instance: Instance,
     vary: str,
@@ -318,16 +320,19 @@ def _measure(job: _Job, value: float, tell: Callable[[tuple[str, Progress]], Non
     KeyboardInterrupt
         When Ctrl-C cut it short: half a point would stay in the file as if it were a whole one.
     """
-    label, began = job.labels[value], time.perf_counter()
+    # Imported on use: ``python -m kvopt.warmup`` is a command, which ``import kvopt`` should not have imported before.
+    from kvopt.warmup import load_kernels
+
+    label, instance = job.labels[value], job.axis.at(value)
     tell((label, Progress(0.0, detail="starting")))
+    load_kernels(instance)
+    began = time.perf_counter()
 
     def relay(_method: str, event: Progress) -> None:
         # One row a value: its clock is the point's, not that of the method at work.
         tell((label, replace(event, elapsed_s=time.perf_counter() - began)))
 
-    found = compare(
-        job.axis.at(value), METHODS, time_limit=job.time_limit, seed=job.seed, threads=job.threads, on_progress=relay
-    )
+    found = compare(instance, METHODS, time_limit=job.time_limit, seed=job.seed, threads=job.threads, on_progress=relay)
     if found.interrupted:
         raise KeyboardInterrupt
     elapsed_s, bound, best = time.perf_counter() - began, found.bound, found.best

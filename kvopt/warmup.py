@@ -14,9 +14,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-import kvopt
-from kvopt import jit
+from kvopt import interrupts, jit
+from kvopt.instance import Instance, Rules
 from kvopt.objective import is_custom, latency
+from kvopt.platform import Platform
+from kvopt.result import Termination
+from kvopt.solve import bound as bound_of
+from kvopt.solve import solve
+from kvopt.trace import Trace
+from kvopt.workers import is_worker
 
 _PATIENCE_S = 3.0
 
@@ -24,7 +30,7 @@ _PATIENCE_S = 3.0
 _warmed: set[tuple] = set()
 
 
-def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance, *, bound_only: bool = False) -> None:
+def warm_up_once(say: Callable[[str], None], instance: Instance, *, bound_only: bool = False) -> None:
     """Compile what an instance needs and is not in the cache yet; say so when it takes more than a moment.
 
     Kernels differ by the number of states, and by whether single steps count.
@@ -37,6 +43,19 @@ def warm_up_once(say: Callable[[str], None], instance: kvopt.Instance, *, bound_
     _warmed.add((*kind, bound_only))
     with _compiling(say):
         warm_up(instance, bound_only=bound_only)
+
+
+def load_kernels(instance: Instance) -> None:
+    """In a process that was spawned to work, load what an instance needs before any clock starts.
+
+    Kernels are in the cache, but to load all of them takes seconds: as much as some limits of time.
+
+    Parameters
+    ----------
+    instance : Instance
+    """
+    if is_worker():
+        warm_up_once(lambda text: None, instance)
 
 
 @contextlib.contextmanager
@@ -62,7 +81,8 @@ def _compiling(say: Callable[[str], None]) -> Iterator[None]:
             notice.cancel()
 
 
-def warm_up(like: kvopt.Instance | None = None, *, bound_only: bool = False) -> None:
+@interrupts.interruptible
+def warm_up(like: Instance | None = None, *, bound_only: bool = False) -> None:
     """Bound and anneal tiny instances, and simulate policies: blocks of one size and of several, to meet every kernel.
 
     Parameters
@@ -72,32 +92,39 @@ def warm_up(like: kvopt.Instance | None = None, *, bound_only: bool = False) -> 
     bound_only : bool
         Leave out what anneals and simulates: most of it.
     """
-    platform = kvopt.Platform.preset("gh200") if like is None else like.platform
+    platform = Platform.preset("gh200") if like is None else like.platform
     for tier in range(len(platform.tiers) - 1):
         platform = platform.with_capacity(8192, tier)
     platform = platform.with_capacity(math.inf, -1)
-    rules = kvopt.Rules() if like is None else like.rules
+    rules = Rules() if like is None else like.rules
     wanted = latency() if like is None else like.objective
     for size_bytes in (np.full(8, 4096), np.arange(1, 9) * 512):
-        instance = kvopt.Instance(_trace(size_bytes), platform, rules)
+        instance = Instance(_trace(size_bytes), platform, rules)
         # Compiling counts against a time limit, so a coarse tolerance is what keeps this short.
-        bound = kvopt.bound(instance, tolerance=1.0)
+        bound = _whole(bound_of(instance, tolerance=1.0))
         if bound_only:
             continue
-        kvopt.solve(instance, "anneal", bound=bound)
+        _whole(solve(instance, "anneal", bound=bound))
         if like is None or not (like.prices.stepwise or like.custom):
-            kvopt.solve(instance, "anneal", bound=bound, windows=True)
+            _whole(solve(instance, "anneal", bound=bound, windows=True))
         for method in ("lru", "belady", "look-ahead", "static-oldest", "static-hottest"):
-            kvopt.solve(instance, method)
+            solve(instance, method)
         if wanted != latency() and not is_custom(wanted):
-            kvopt.solve(instance, "anneal", bound=bound, objective=wanted)
+            _whole(solve(instance, "anneal", bound=bound, objective=wanted))
 
 
-def _trace(size_bytes: np.ndarray) -> kvopt.Trace:
+def _whole(found):
+    """What came of an engine, unless Ctrl-C cut it short."""
+    if found is not None and found.termination is Termination.INTERRUPTED:
+        raise KeyboardInterrupt
+    return found
+
+
+def _trace(size_bytes: np.ndarray) -> Trace:
     n_blocks, n_steps, n_lanes = len(size_bytes), 6, 2
     block, step = np.divmod(np.arange(n_blocks * n_steps), n_steps)
     read = (block + step) % 3 == 0
-    return kvopt.Trace.from_accesses(
+    return Trace.from_accesses(
         block[read],
         step[read],
         n_steps=n_steps,

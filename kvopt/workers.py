@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kvopt import interrupts
 from kvopt.errors import MethodError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def run_each(
     """
     if processes == 1:
         for item in items:
+            interrupts.heed()
             on_done(work(shared, item, on_event))
         return
     _run_spawned(work, shared, items, processes, on_event, on_done)
@@ -75,6 +77,8 @@ def _run_spawned(work, shared, items, processes, on_event, on_done) -> None:
         _gather(jobs, events, on_event, on_done)
     except BaseException:
         hold.close()  # Nobody waits for what is half done.
+        for process in list((pool._processes or {}).values()):  # Those that still import do not listen yet.
+            process.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -101,6 +105,7 @@ def _gather(jobs: list[Future], events: SimpleQueue, on_event: Tell, on_done: Ca
 
     waiting = set(jobs)
     while waiting:
+        interrupts.heed()
         done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         while not events.empty():
             on_event(events.get())
@@ -114,6 +119,11 @@ def _gather(jobs: list[Future], events: SimpleQueue, on_event: Tell, on_done: Ca
                     "In a script, call this under if __name__ == '__main__'; or set processes to 1",
                 ) from None
             on_done(found)
+
+
+def is_worker() -> bool:
+    """Whether this process was spawned by :func:`run_each`, and has not loaded what the one that did has."""
+    return _shared is not None
 
 
 _shared: Any = None

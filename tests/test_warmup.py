@@ -15,8 +15,8 @@ from kvopt.objective import worst_step
 def calls(monkeypatch):
     """What warming up calls, nothing of it being computed."""
     made = []
-    monkeypatch.setattr(kvopt, "bound", lambda instance, **options: made.append("bound"))
-    monkeypatch.setattr(kvopt, "solve", lambda instance, method, **options: made.append(method))
+    monkeypatch.setattr(warmup, "bound_of", lambda instance, **options: made.append("bound"))
+    monkeypatch.setattr(warmup, "solve", lambda instance, method, **options: made.append(method))
     monkeypatch.setattr(warmup, "_warmed", set())
     return made
 

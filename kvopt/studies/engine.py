@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kvopt import interrupts
 from kvopt.anneal.lanes import one_stands_for_all
 from kvopt.bounds import dual_bound
 from kvopt.errors import KvoptError, MethodError
@@ -21,6 +22,7 @@ from kvopt.result import Bound, Progress, Result, Role, Termination, relative_ga
 from kvopt.solve import bound as bound_of
 from kvopt.solve import solve
 from kvopt.studies.study import Method, Row, Scale, Setting, Study
+from kvopt.warmup import load_kernels
 from kvopt.workers import run_each
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class _Job:
         return self.out / "bounds" / (re.sub(r"[^a-z0-9]+", "-", setting.key.lower()).strip("-") + ".npz")
 
 
+@interrupts.interruptible
 def run(
     study: Study,
     scale: str,
@@ -273,6 +276,7 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
 
     relay(Progress(0.0, detail="making the trace"))
     instance = job.study.instance(setting, job.scale, job.seed)
+    load_kernels(instance)
     if missing(UNLIMITED):
         ideal = bound_of(instance, method="aggregate")
         tell((setting.key, _bound_row(job, setting, UNLIMITED, ideal, setting.ideal_published_s)))
