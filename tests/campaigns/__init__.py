@@ -1,1 +1,1 @@
-"""Campaigns: the product attacked by its own code, as commands; small runs of each are tests."""
+"""Attacks on the whole product, as commands: ``python -m tests.campaigns.NAME``. Small runs of each are tests."""
