@@ -34,6 +34,8 @@ _MANY_RUNS, _RUN_S = 10_000_000, 1e-7
 """Of larger instances the engines heed Ctrl-C between two passes over the runs, each so long."""
 _WRITING_S = 0.4
 """How much longer the end waits for a text to be written to standard output."""
+_SAME_S = 0.5
+"""Signals this close are one: a terminal and a wrapper may both pass Ctrl-C on. Another ends the process at once."""
 _SHOW_CURSOR = "\r\x1b[?25h\x1b[K"
 
 
@@ -100,7 +102,7 @@ def _watch(reading: int) -> None:
         if not _State.in_hand:
             # The handler, or the end of the command, is a moment away where the main thread is not stuck.
             _end("nothing was finished")
-        if now >= until or (came and now - first > interrupts.SAME_S):
+        if now >= until or (came and now - first > _SAME_S):
             _end("ended in the midst of it")
 
 

@@ -3,9 +3,9 @@
 Python raises KeyboardInterrupt wherever the main thread happens to be. Inside the dispatch of a compiled kernel, a
 callback of HiGHS or the import of an extension module that ends in a SystemError, or is lost. So whatever computes runs
 :func:`heeding`: a signal then only sets a flag, and :func:`heed` raises KeyboardInterrupt between two kernels, where
-engines catch it and return what they have. Each signal is raised once. What nobody heeds is raised at the end.
+engines catch it and return what they have. A signal that nobody heeds is raised at the end.
 
-A second Ctrl-C, some time after the first, is not put off: it is raised where it finds the program.
+Where that takes longer than it should, another Ctrl-C is not put off: it is raised where it finds the program.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any, ParamSpec, TypeVar
 T = TypeVar("T")
 P = ParamSpec("P")
 
-SAME_S = 0.5
-"""Signals this close are one: a terminal and a wrapper may both pass Ctrl-C on."""
+PROMISED_S = 3.0
+"""By then what was interrupted has ended; a signal that comes later is not put off again."""
 PATIENCE_S = 1.5
 """Seconds that threads get to end, once they were told to."""
 _POLL_S = 0.05
@@ -35,7 +35,7 @@ _COMPILERS = ("numba.core.compiler", "numba.core.compiler_machinery")
 class _State:
     """What is known of signals; only the main thread's handler writes it."""
 
-    pending = False
+    pending = heeded = False
     first_s: float | None = None
     """When the first signal came that the present computation was sent."""
     held = 0
@@ -49,7 +49,7 @@ class _State:
 def note(signum: int, frame: FrameType | None) -> None:
     """Take note of a signal: the handler while something is computed."""
     now = time.monotonic()
-    again = _State.first_s is not None and now - _State.first_s > SAME_S
+    again = _State.first_s is not None and now - _State.first_s > PROMISED_S
     if _State.first_s is None:
         _State.first_s = now
     _State.pending = True
@@ -72,7 +72,7 @@ def _compiling(frame: FrameType | None) -> bool:
 def _deliver() -> None:
     """Hand the signal on to the handler it was put off for, which raises KeyboardInterrupt unless it is the program's
     own."""
-    _State.pending = False
+    _State.pending, _State.heeded = False, True
     _State.before(signal.SIGINT, None)
 
 
@@ -92,7 +92,8 @@ def heeding() -> Iterator[None]:
     if not _main() or not callable(before) or before in (note, _State.own):
         yield
         return
-    _State.pending, _State.first_s, _State.held, _State.at_once, _State.before = False, None, 0, 0, before
+    _State.pending, _State.heeded, _State.first_s, _State.before = False, False, None, before
+    _State.held = _State.at_once = 0
     signal.signal(signal.SIGINT, note)
     try:
         yield
@@ -103,7 +104,7 @@ def heeding() -> Iterator[None]:
         raise KeyboardInterrupt from error
     finally:
         signal.signal(signal.SIGINT, before)
-        if _State.pending:
+        if _State.pending and not _State.heeded:  # Else what is returned says that it was interrupted.
             _deliver()
 
 

@@ -191,6 +191,8 @@ def bound(
 def _placement(instance: Instance, start: Placement | Result | str | None) -> Placement | None:
     if isinstance(start, str):
         start = solve(instance, start)
+        if start.termination is Termination.INTERRUPTED:
+            raise KeyboardInterrupt
     if isinstance(start, Result):
         if start.placement is None:
             raise MethodError("start", f"the result of {start.method!r} has no placement", "Start from another")
@@ -213,7 +215,8 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         known = bound(bounded, time_limit=limit, on_progress=None if instance.custom else on_progress)
     left = None if time_limit is None else max(time_limit - (time.perf_counter() - began), 0.0)
     guides, certificate = known.guides, known.certificate
-    if known.termination is Termination.INTERRUPTED:
+    interrupted = known.termination is Termination.INTERRUPTED
+    if interrupted:
         left = 0.0  # Ctrl-C during the bound: what is owed is one feasible answer, not a long run.
     elif not _HOW_TO_ANNEAL & options.keys() and one_for_all(instance):
         lane = _of_one_lane(instance, left, seed, options, _later(on_progress, time.perf_counter() - began))
@@ -224,7 +227,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
         if left is not None:
             left = max(time_limit - (time.perf_counter() - began), 0.0)
         if lane.termination is Termination.INTERRUPTED:
-            left = 0.0
+            interrupted, left = True, 0.0
     before_s = time.perf_counter() - began
     result = solve_anneal(
         instance,
@@ -240,13 +243,18 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
     result = replace(result, history=_shifted(result.history, before_s))
     proved = None if instance.custom else _better(given, known)
     enough = result.objective is not None and result.objective <= (options.get("enough_s") or -math.inf)
+    if interrupted:
+        result = replace(result, termination=Termination.INTERRUPTED)
     if refines and result.placement is not None and not enough and result.termination is not Termination.INTERRUPTED:
         before_s = time.perf_counter() - began
         left = None if time_limit is None else time_limit - before_s
         found = _refined(instance, result, left, seed, proved, _later(on_progress, before_s))
         result = replace(found, history=result.history + _shifted(found.history, before_s))
     if not instance.custom and known is not given and known.termination is Termination.TIME_LIMIT and not enough:
-        proved = _better(proved, _proved_further(instance, known, result, time_limit, began, on_progress))
+        further = _proved_further(instance, known, result, time_limit, began, on_progress)
+        proved = _better(proved, further)
+        if further is not None and further.termination is Termination.INTERRUPTED:
+            result = replace(result, termination=Termination.INTERRUPTED)
     return replace(result, bound=proved, elapsed_s=time.perf_counter() - began)
 
 

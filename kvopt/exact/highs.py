@@ -23,6 +23,9 @@ from kvopt.result import Termination
 _FEASIBILITY_TOLERANCE = 1e-9
 """Far below what one block does to a slot, where HiGHS's own 1e-6 and 1e-7 could hide a block among many."""
 
+_FEW_COLUMNS = 2_000
+"""Programs up to this size ask often enough to be run where Ctrl-C is looked at by HiGHS alone."""
+
 _TERMINATION = {
     highspy.HighsModelStatus.kOptimal: Termination.OPTIMAL,
     highspy.HighsModelStatus.kInfeasible: Termination.INFEASIBLE,
@@ -250,7 +253,7 @@ def _run(highs: highspy.Highs, watch: Watch) -> bool:
     """Run HiGHS; False when Ctrl-C came and it did not stop soon.
 
     HiGHS asks whether to go on only now and then: never while it presolves, and in the root of a large tree for half a
-    minute. So it runs on a thread of its own, which is left to itself where it does not answer.
+    minute. So all but small programs run on a thread of their own, which is left to itself where it does not answer.
     """
     left = False
 
@@ -266,7 +269,7 @@ def _run(highs: highspy.Highs, watch: Watch) -> bool:
         asked(event)
 
     def asked(event) -> None:
-        if left or watch.stop:
+        if left or watch.stop or interrupts.asked():
             event.interrupt()
 
     def stop() -> None:
@@ -276,11 +279,16 @@ def _run(highs: highspy.Highs, watch: Watch) -> bool:
     highs.cbMipInterrupt.subscribe(asked_in_tree)
     highs.cbSimplexInterrupt.subscribe(asked)
     highs.cbIpmInterrupt.subscribe(asked)
+    small = highs.getNumCol() <= _FEW_COLUMNS
     try:
-        interrupts.beside(highs.run, stop)
+        if small:
+            highs.run()
+            interrupts.heed()
+        else:
+            interrupts.beside(highs.run, stop)
     except KeyboardInterrupt:
         stop()
-        left = True
+        left = not small
     return not left
 
 

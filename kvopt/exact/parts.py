@@ -166,6 +166,8 @@ def refine(
         improved += tracker.objective < objective
     if tracker.error is not None:
         raise tracker.error
+    if watch.interrupted or tracker.stop:  # Also where the last part was solved meanwhile.
+        termination = Termination.INTERRUPTED
     return Result.judge(
         "refine",
         instance,

@@ -161,6 +161,8 @@ def lp_bound(
     _begin(tracker, None)
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
+    if tracker.cancelled:
+        raise KeyboardInterrupt
     if outcome.bound is None:
         return None
     bound = Bound(

@@ -45,10 +45,15 @@ def write(program: Program, path: Path, column_names: list[str], row_names: list
     given = pickle.dumps((program, path.absolute(), column_names, row_names), protocol=pickle.HIGHEST_PROTOCOL)
     command = [sys.executable, "-c", _CODE.format(path=sys.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        stopped: list[bool] = []
+
+        def stop() -> None:
+            stopped.append(True)
+            process.kill()
+
         with ctrl_c.child(process):
-            _, said = interrupts.beside(lambda: process.communicate(given), process.kill)
-        interrupts.heed()
-    if process.returncode < 0:  # Ended, and by whom but Ctrl-C is not known here.
+            _, said = interrupts.beside(lambda: process.communicate(given), stop)
+    if stopped:
         raise KeyboardInterrupt
     if process.returncode:
         raise OSError((said.decode(errors="replace").strip().splitlines() or ["its writer ended without a word"])[-1])
