@@ -26,7 +26,6 @@ from kvopt.sources.synthetic import drifting
 _HBM = "60k"
 _INSTANCE = ("trace.parquet", "--hbm-bytes", _HBM)
 _ON_INSTANCE = ("--time-limit", "2", "--json", "out.json")
-_LOG_REQUESTS = 20_000
 _BEGIN_S = 0.5
 """In which ``kvopt --help`` is done on a machine with nothing else to do."""
 
@@ -120,8 +119,8 @@ def chosen(names: list[str] | None) -> list[Command]:
     return found
 
 
-def prepare(folder: Path) -> None:
-    """Write the files that commands read."""
+def prepare(folder: Path, requests: int = 20_000) -> None:
+    """Write the files that commands read, with a log of so many requests."""
     trace = drifting(200, 60, n_lanes=2, read_share=0.2, seed=3, size_bytes=1024)
     trace.save(folder / "trace.parquet")
     instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(60e3)
@@ -129,7 +128,7 @@ def prepare(folder: Path) -> None:
     save_certificate(certificate, folder / "given.npz", instance, field="path")
     rng = np.random.default_rng(0)
     with (folder / "log.jsonl").open("w") as log:
-        for k in range(_LOG_REQUESTS):
+        for k in range(requests):
             first = int(rng.integers(1000))
             ids = list(range(first * 100, first * 100 + int(rng.integers(1, 20))))
             line = {"timestamp": 40 * k, "input_length": 512 * len(ids), "output_length": 64, "hash_ids": ids}

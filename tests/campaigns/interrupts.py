@@ -22,7 +22,7 @@ from tests.campaigns.commands import Command, Run, chosen, executable, prepare, 
 from tests.campaigns.table import Tally
 
 _GUARD_S = 30.0
-"""How long to wait for what does not heed Ctrl-C."""
+"""How much longer to wait for what does not heed Ctrl-C."""
 _ENDING_S = 1.5
 """A command that ends by itself so soon after Ctrl-C was ending when it came."""
 _CHILDREN_S = 3.0
@@ -52,9 +52,9 @@ def interrupt(kvopt: str, command: Command, given: Path, folder: Path, moment_s:
             run.send(signal.SIGINT, group=True)
         began = time.monotonic()
         try:
-            run.process.wait(_GUARD_S)
+            run.process.wait(limit_s + _GUARD_S)
         except subprocess.TimeoutExpired:
-            return Tally(faults=Counter({"not heeded": 1}), seconds=[_GUARD_S])
+            return Tally(faults=Counter({"not heeded": 1}), seconds=[limit_s + _GUARD_S])
         took_s = time.monotonic() - began
         return Tally(faults=_faults(run, took_s, limit_s), seconds=[took_s])
     finally:
