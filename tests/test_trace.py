@@ -280,7 +280,7 @@ def test_arrays_that_are_right_are_taken_as_they_are():
 
 def _of_sizes(sizes, n_steps=2, **columns) -> Trace:
     n = len(sizes)
-    defaults = dict(write_step=[-1] * n, free_step=[n_steps] * n)
+    defaults = {"write_step": [-1] * n, "free_step": [n_steps] * n}
     defaults |= columns
     runs = (range(n + 1), [max(w, 0) for w in defaults["write_step"]], defaults["free_step"])
     return Trace(n_steps, 1, [0] * n, sizes, defaults["write_step"], defaults["free_step"], *runs)
@@ -322,5 +322,5 @@ def test_sizes_that_are_no_int64_are_refused():
 
 @pytest.mark.parametrize(("n_steps", "n_lanes"), [(2**31 - 1, 1), (2**20, 2**20), (2.0, 1), (2, True), ("2", 1)])
 def test_slots_that_cannot_be_counted_are_refused(n_steps, n_lanes):
-    with pytest.raises(TraceError, match="n_steps|n_lanes"):
+    with pytest.raises(TraceError, match=r"n_steps|n_lanes"):
         Trace(n_steps, n_lanes, [0], [1], [-1], [1], [0, 0], [], [])
