@@ -185,49 +185,51 @@ MUTANTS = (
 )
 
 
-@dataclass(frozen=True)
-class Found:
-    """What became of a mutant: the first fault, if any, and how long that took."""
-
-    mutant: Mutant
-    fault: Fault | None
-    taken_s: float
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--most-states", type=int, default=4, help="Draw no case whose blocks have more states.")
-    parser.add_argument("--known", type=Path, help="What tiny --output wrote of this checkout and these cases.")
+    parser.add_argument("--known", type=Path, help="Faults of this checkout, as tiny --output wrote them.")
     parser.add_argument("--only", nargs="+", choices=[mutant.name for mutant in MUTANTS], metavar="NAME")
     given = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if given.only is None or mutant.name in given.only]
     options = {"processes": given.processes, "most_states": given.most_states, "hangs_s": _HANGS_S}
-    if given.known is None:
-        known = campaign(range(given.seeds), **options).faults
-    else:
-        known = [Fault(**json.loads(line)) for line in given.known.read_text(encoding="utf-8").splitlines()]
-    print(f"as it is: {len(known)} faults", flush=True)
-    ignore = frozenset(fault.key for fault in known)
-    print("\n| mutant | file | found at seed | by | seconds |\n| --- | --- | --- | --- | --- |", flush=True)
+    known: set[tuple[int, str, str]] = set()
+    if given.known is not None:
+        lines = given.known.read_text(encoding="utf-8").splitlines()
+        known = {Fault(**json.loads(line)).key for line in lines}
+    print("| mutant | file | found at seed | by | seconds |\n| --- | --- | --- | --- | --- |", flush=True)
     missed = 0
     for mutant in chosen:
-        one = _hunt(mutant, given.seeds, ignore, options)
-        missed += one.fault is None
-        seed, by = ("not found", "") if one.fault is None else (one.fault.seed, f"{one.fault.check}: {one.fault.kind}")
-        print(f"| {mutant.name} | {mutant.file} | {seed} | {by} | {one.taken_s:.0f} |", flush=True)
+        began = time.perf_counter()
+        fault = _hunt(mutant, given.seeds, known, options)
+        missed += fault is None
+        seed, by = ("not found", "") if fault is None else (fault.seed, f"{fault.check}: {fault.kind}")
+        taken = time.perf_counter() - began
+        print(f"| {mutant.name} | {mutant.file} | {seed} | {by} | {taken:.0f} |", flush=True)
     print(f"\n{len(chosen) - missed} of {len(chosen)} found")
     return int(missed > 0)
 
 
-def _hunt(mutant: Mutant, seeds: int, ignore: frozenset, options: dict) -> Found:
-    began = time.perf_counter()
+def _hunt(mutant: Mutant, n_seeds: int, known: set[tuple[int, str, str]], options: dict) -> Fault | None:
+    """The first fault of a mutant that the checkout as it is does not have; what it has is added to ``known``."""
     with tempfile.TemporaryDirectory() as folder:
         site = unpacked(ROOT, Path(folder))
         mutant.plant(site)
-        outcome = campaign(range(seeds), kvopt=site, ignore=ignore, stop_at_first=True, **options)
-    return Found(mutant, next(iter(outcome.faults), None), time.perf_counter() - began)
+        first = 0
+        while first < n_seeds:
+            seeds = range(first, n_seeds)
+            found = campaign(seeds, kvopt=site, ignore=frozenset(known), stop_at_first=True, **options).faults
+            if not found:
+                return None
+            seed = found[0].seed
+            known |= {fault.key for fault in campaign([seed], **options).faults}
+            for fault in found:
+                if fault.seed == seed and fault.key not in known:
+                    return fault
+            first = seed
+    return None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -140,8 +139,10 @@ class _Worker:
         paths = [str(kvopt)] if kvopt is not None else []
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, str(ROOT)]), "OMP_NUM_THREADS": "1"}
         order = {"seeds": seeds, "most_states": most_states, "hangs_s": hangs_s, "pipe": sending}
+        order["kvopt"] = None if kvopt is None else str(kvopt)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaigns.tiny.campaign", json.dumps(order)],
+            # -P: the current folder must not come before PYTHONPATH.
+            [sys.executable, "-P", "-m", "tests.campaigns.tiny.campaign", json.dumps(order)],
             cwd=ROOT,
             env=env,
             pass_fds=[sending],
@@ -190,6 +191,10 @@ def _events(workers: list[_Worker]) -> Iterator[tuple[_Worker, dict]]:
 
 def _work(order: dict) -> None:
     """A worker: load the kernels, then let children do the seeds, one after the other dies."""
+    import kvopt
+
+    if order["kvopt"] is not None and not Path(kvopt.__file__).is_relative_to(Path(order["kvopt"]).resolve()):
+        raise SystemExit(f"imported {kvopt.__file__}, not the one of {order['kvopt']}")
     _load_kernels(order["most_states"])
     seeds, skip = order["seeds"], []
     while seeds:
@@ -322,5 +327,4 @@ def _load_kernels(most_states: int) -> None:
 
 
 if __name__ == "__main__":
-    began = time.perf_counter()
     _work(json.loads(sys.argv[1]))
