@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+_MOST_SHOWN = 60
+_MOST_TEXT = 2_000
+"""Characters of a field or a problem: names in files may be of any length."""
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut short where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # Of a user's class; and Python writes no integer of more than 4,300 digits.
+        long = isinstance(value, int)
+        return "a number of thousands of digits" if long else f"a {type(value).__name__} that cannot be written"
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 20]}..."
+
 
 class KvoptError(ValueError):
     """Input that kvopt cannot accept.
@@ -17,16 +34,24 @@ class KvoptError(ValueError):
     """
 
     def __init__(self, field: str, problem: str, fix: str) -> None:
-        self.field = field
-        self.problem = problem
+        self.field = _cut(field)
+        self.problem = _cut(problem)
         self.fix = fix
-        self.problem = problem
-        self.fix = fix
-        super().__init__(f"{field}: {problem}. {fix}")
+        super().__init__(f"{self.field}: {self.problem}. {fix}")
+
+    def of_file(self, name: str) -> KvoptError:
+        """The same error, with the file it was found in."""
+        if name in self.problem or name in self.field:
+            return self
+        return type(self)(self.field, f"{self.problem}, in {name}", self.fix)
 
     def __reduce__(self):
         # Pickle would call the class with the message alone, and an error in a worker process would not come back.
         return _restored, (type(self), self.args, self.__dict__)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
 
 
 def _restored(kind: type[KvoptError], args: tuple, attributes: dict) -> KvoptError:

@@ -1,12 +1,19 @@
-"""Numbers as a reader wants them: seconds, bytes, rates and shares with fitting units. None is a dash."""
+"""Numbers as a reader wants them: seconds, bytes, rates and shares with fitting units. None is a dash.
+
+And amounts as a user writes them: 24e9, 24GB, 24 GiB.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+
+_SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
 
 
 def time_unit(times_s: Sequence[float]) -> tuple[float, str]:
@@ -67,6 +74,16 @@ def percent(share: float | None, *, sign: bool = False) -> str:
 def count(number: int, noun: str) -> str:
     """A number and its noun."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def parse_amount(text: str) -> float | None:
+    """Read a finite number with k, M, G, T or Ki, Mi, Gi, Ti and B after it; None where it is none."""
+    match = _AMOUNT.fullmatch(text.strip())
+    try:
+        number = float(match["number"]) * _SCALES[match["scale"].lower()] if match else math.nan
+    except (ValueError, KeyError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _digits(value: float, significant: int = 4) -> str:

@@ -21,9 +21,11 @@ MODELS = PACKAGE.parent / "models"
 LAYERS = (
     {
         "ctrl_c",
+        "arguments",
         "errors",
         "feasibility",
         "frozen",
+        "memory",
         "platform",
         "platforms",
         "objective",
@@ -41,8 +43,10 @@ LAYERS = (
         "units",
         "residency",
         "output",
+        "npz",
         "parquet",
         "placement_io",
+        "reading",
         "tallies",
         "jit",
     },

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import re
 import warnings
 
 import click
 import numpy as np
 
 from kvopt import ctrl_c, interrupts
-from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning
+from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning, shown
+from kvopt.units import parse_amount
 
-_SCALES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-_AMOUNT = re.compile(r"(?P<number>[-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(?P<scale>[kmgt]?i?)b?", re.IGNORECASE)
 _USAGE_EXIT = 2
+_MOST_VALUES = 10_000
+"""Of a sweep: each takes seconds."""
 
 
 class Amount(click.ParamType):
@@ -26,13 +25,9 @@ class Amount(click.ParamType):
         """The number as a float."""
         if not isinstance(value, str):
             return float(value)
-        match = _AMOUNT.fullmatch(value.strip())
-        try:
-            number = float(match["number"]) * _SCALES[match["scale"].lower()] if match else math.nan
-        except (ValueError, KeyError):
-            number = math.nan
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number. Write it like 20, 24e9 or 24GB", param, ctx)
+        number = parse_amount(value)
+        if number is None:
+            self.fail(f"{shown(value)} is not a number. Write it like 20, 24e9 or 24GB", param, ctx)
         return number
 
 
@@ -50,7 +45,7 @@ class NamedAmount(click.ParamType):
             return value
         name, equals, amount = value.rpartition("=")
         if not (equals and name.strip()):
-            self.fail(f"{value!r} names no tier. Write it like dram=24GB", param, ctx)
+            self.fail(f"{shown(value)} names no tier. Write it like dram=24GB", param, ctx)
         return name.strip(), AMOUNT.convert(amount, param, ctx)
 
 
@@ -69,15 +64,17 @@ class Spread(click.ParamType):
         name, equals, spread = (part.strip() for part in value.partition("="))
         parts = spread.split(":")
         if not (name and equals and len(parts) == 3):
-            self.fail(f"{value!r} is not PARAM=A:B:N. Write it like hbm_bytes=1GB:8GB:10", param, ctx)
+            self.fail(f"{shown(value)} is not PARAM=A:B:N. Write it like hbm_bytes=1GB:8GB:10", param, ctx)
         first, last = (AMOUNT.convert(text, param, ctx) for text in parts[:2])
         try:
             number = int(parts[2])
         except ValueError:
-            self.fail(f"{parts[2]!r} is no number of values. Write it like {name}={parts[0]}:{parts[1]}:10", param, ctx)
+            self.fail(
+                f"{shown(parts[2])} is no number of values. Write it like {name}={parts[0]}:{parts[1]}:10", param, ctx
+            )
         wrong = _spread_problem(first, last, number)
         if wrong:
-            self.fail(f"{value!r} {wrong}", param, ctx)
+            self.fail(f"{shown(value)} {wrong}", param, ctx)
         # What memory buys is a matter of shares: from 1 to 2 GB as much changes as from 10 to 20.
         return name, np.geomspace(first, last, number).tolist()
 
@@ -89,6 +86,8 @@ def _spread_problem(first: float, last: float, number: int) -> str | None:
         return f"does not rise from {first:g} to {last:g}. Give the smaller end first"
     if number < 2:
         return f"asks for {number} values. Ask for both ends at least: 2 or more"
+    if number > _MOST_VALUES:
+        return f"asks for {shown(number)} values. Ask for {_MOST_VALUES} or fewer"
     return None
 
 
