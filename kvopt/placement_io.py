@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kvopt.errors import KvoptError
+from kvopt.arguments import expect, path_of
+from kvopt.errors import KvoptError, shown
 from kvopt.instance import Instance
 from kvopt.output import write_whole
-from kvopt.parquet import flat_column, open_table, unreadable
+from kvopt.parquet import Table, flat_column
 from kvopt.placement import Placement
 from kvopt.residency import names
 from kvopt.tallies import block_ranges, owners
@@ -26,6 +27,8 @@ from kvopt.tallies import block_ranges, owners
 _COLUMNS = ("block", "start_slot", "stop_slot")
 _STATE = "state"
 _BATCH_ROWS = 1 << 20
+_MOST = 2**62
+"""No slot is larger; beyond, sums might not fit int64."""
 
 
 def save_placement(
@@ -50,6 +53,9 @@ def save_placement(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    expect(Placement, "placement", placement, "Give a kvopt.Placement; of a result, its placement")
+    if instance is not None:
+        expect(Instance, "instance", instance, "Give the instance it is a placement of")
     about = {"n_blocks": len(placement.ptr) - 1}
     if instance is not None:
         about["states"] = names(instance.states, instance.platform)
@@ -66,7 +72,7 @@ def save_placement(
                 )
                 writer.write_table(group)
 
-    write_whole(field, Path(path), write)
+    write_whole(field, path_of(field, path), write)
 
 
 def load_placement(path: str | os.PathLike, instance: Instance, *, field: str = "placement") -> Placement:
@@ -86,15 +92,14 @@ def load_placement(path: str | os.PathLike, instance: Instance, *, field: str = 
         When the file is missing, is no Parquet, lacks a column, belongs to another trace, to other tiers or other
         rules, or breaks a rule of the instance: block, slot, tier and amount are named.
     """
-    import pyarrow as pa
-
-    path = Path(path)
+    expect(Instance, "instance", instance, "Give the instance it must be a placement of")
     n_blocks, known = instance.trace.n_blocks, names(instance.states, instance.platform)
-    with open_table(path, field, _COLUMNS, "The columns are described in kvopt.placement_io") as file:
-        written, states = _about(file.schema_arrow.metadata, path)
+    with Table(path, field, _COLUMNS, "The columns are described in kvopt.placement_io") as file:
+        path = file.path
+        written, states = _about(file)
         if written not in (None, n_blocks):
             raise KvoptError(
-                field, f"{path.name} places {written} blocks, the trace has {n_blocks}", "Use its own trace"
+                field, f"{path.name} places {shown(written)} blocks, the trace has {n_blocks}", "Use its own trace"
             )
         if states not in (None, known):
             raise KvoptError(
@@ -102,10 +107,7 @@ def load_placement(path: str | os.PathLike, instance: Instance, *, field: str = 
                 f"{path.name} places blocks in {_listed(states)}, here there are {_listed(known)}",
                 "Use the tiers and the rules it was made with",
             )
-        try:
-            columns = _intervals(file, path, n_blocks, len(known))
-        except (pa.ArrowInvalid, OSError) as found:
-            raise unreadable(path, field, found) from None
+        columns = _intervals(file, n_blocks, len(known))
     placement = Placement.from_intervals(n_blocks, *columns)
     broken = placement.violations(instance, most=1)
     if broken:
@@ -113,21 +115,23 @@ def load_placement(path: str | os.PathLike, instance: Instance, *, field: str = 
     return placement
 
 
-def _intervals(file, path: Path, n_blocks: int, n_states: int) -> list[np.ndarray]:
+def _intervals(file: Table, n_blocks: int, n_states: int) -> list[np.ndarray]:
     """Block, start, stop (int64) and state (int8) of each row, batch by batch."""
-    import pyarrow as pa
-
-    rows = file.metadata.num_rows
+    path, rows = file.path, file.rows
+    file.check_fits(25 * rows, f"{rows:,} intervals")
     columns = [*(np.empty(rows, np.int64) for _ in _COLUMNS), np.zeros(rows, np.int8)]
-    named = [*_COLUMNS, *([_STATE] if _STATE in file.schema_arrow.names else [])]
+    named = [*_COLUMNS, *([_STATE] if _STATE in file.names else [])]
     row = 0
-    for batch in file.iter_batches(_BATCH_ROWS, columns=named):
-        table = pa.Table.from_batches([batch])
-        found = [_whole(table, column) for column in named]
+    for table in file.batches(named, _BATCH_ROWS):
+        if row + table.num_rows > rows:
+            break
+        found = [_whole(table, column, path) for column in named]
         _check_range(path, row, found[0], n_blocks, found[-1] if len(found) > len(_COLUMNS) else None, n_states)
         for column, values in zip(columns, found, strict=False):
             column[row : row + len(values)] = values
-        row += len(batch)
+        row += table.num_rows
+    if row != rows:
+        raise KvoptError(file.field, f"{path} has another number of rows than it says", "Save it again")
     return columns
 
 
@@ -149,24 +153,30 @@ def _check_range(path: Path, row: int, block: np.ndarray, n_blocks: int, state: 
         )
 
 
-def _whole(table, column: str) -> np.ndarray:
-    values = flat_column(table, column)
+def _whole(table, column: str, path: Path) -> np.ndarray:
+    try:
+        values = flat_column(table, column)
+    except KvoptError as error:
+        raise error.of_file(path.name) from None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.floor(values)).all()):
-        raise KvoptError(column, "has values that are no whole numbers", "Convert the column to integers")
+        raise KvoptError(column, f"has values that are no whole numbers in {path.name}", "Convert it to integers")
+    if len(values) and max(abs(int(values.min())), abs(int(values.max()))) > _MOST:
+        raise KvoptError(column, f"has values beyond {_MOST} in {path.name}", "Give slots, blocks and states")
     return values.astype(np.int64)
 
 
-def _about(metadata: dict | None, path: Path) -> tuple[int | None, list[str] | None]:
+def _about(file: Table) -> tuple[int | None, list[str] | None]:
     """(number of blocks, names of states) as the file has them; None where it does not say."""
-    raw = (metadata or {}).get(b"kvopt")
-    if raw is None:
+    found = file.metadata
+    if found is None:
         return None, None
-    try:
-        found = json.loads(raw)
-        states = found.get("states")
-        return int(found["n_blocks"]), None if states is None else [str(name) for name in states]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise KvoptError("metadata 'kvopt'", f"{path.name} holds no n_blocks there", "Save it again") from None
+    n_blocks = found.get("n_blocks") if isinstance(found, dict) else None
+    if type(n_blocks) is not int:
+        raise KvoptError("metadata 'kvopt'", f"{file.path.name} holds no n_blocks there", "Save it again")
+    states = found.get("states")
+    if states is not None and not (isinstance(states, list) and all(isinstance(name, str) for name in states)):
+        raise KvoptError("metadata 'kvopt'", f"{file.path.name} holds states that are no names", "Save it again")
+    return n_blocks, states
 
 
 def _listed(states: list[str]) -> str:

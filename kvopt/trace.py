@@ -7,15 +7,16 @@ before step 0) and is read in *runs* [start, stop) of consecutive steps.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kvopt.errors import TraceError
+from kvopt.arguments import MOST_COUNT, amount, expect, whole
+from kvopt.errors import TraceError, shown
 from kvopt.frozen import ReadOnlyArrays
+from kvopt.memory import check_fits
 from kvopt.trace_checks import (
     BLOCK_COLUMNS,
     MOST_LIVE_BYTES,
@@ -27,13 +28,17 @@ from kvopt.trace_checks import (
     whole_numbers,
 )
 
+_MANY_STEPS = 1_000_000
+"""Up to this many steps, and two for each block, an array over all steps is small."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trace(ReadOnlyArrays):
     """Blocks and their access runs, immutable.
 
     At rest a trace takes 8 bytes a run and 28 a block. Arrays that are of the documented dtype, contiguous and
-    read-only are taken as they are, others copied.
+    read-only are taken as they are, others copied. A single number in the place of a column of blocks counts for all of
+    them, ``size_bytes`` also as text: ``"16 KiB"``.
 
     Parameters
     ----------
@@ -82,10 +87,12 @@ class Trace(ReadOnlyArrays):
     tokens_per_page: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "n_lanes"):
-            object.__setattr__(self, name, _whole(name, getattr(self, name)))
+        _check_plain(self)
+        n_blocks = _common_length(*(getattr(self, column) for column in BLOCK_COLUMNS))
+        if n_blocks is None:
+            n_blocks = (_common_length(self.run_ptr) or 1) - 1
         for column, dtype in BLOCK_COLUMNS.items():
-            _freeze(self, column, dtype)
+            _freeze(self, column, dtype, n_blocks)
         _freeze(self, "run_ptr", np.int64)
         _freeze(self, "run_start", np.int32)
         _freeze(self, "run_stop", np.int32)
@@ -160,7 +167,6 @@ class Trace(ReadOnlyArrays):
     def summary(self) -> dict[str, Any]:
         """Counts and sizes, ready for printing or JSON."""
         read_bytes = int(self.reads_of_block @ self.size_bytes)
-        live = _live_bytes_per_step(self)
         return {
             "name": self.name,
             "n_steps": self.n_steps,
@@ -171,7 +177,7 @@ class Trace(ReadOnlyArrays):
             "n_accesses": self.n_accesses,
             "mean_run_steps": self.n_accesses / max(self.n_runs, 1),
             "read_bytes": read_bytes,
-            "peak_live_bytes": int(live.max()),
+            "peak_live_bytes": _peak_live_bytes(self),
             "mean_read_bytes_per_slot": read_bytes / self.n_slots,
             "step_unit": self.step_unit,
             "tokens_per_page": self.tokens_per_page,
@@ -184,10 +190,9 @@ class Trace(ReadOnlyArrays):
             raise TraceError(
                 "size_bytes", f"blocks are pages of up to {self.tokens_per_page} tokens", "Set sizes before paging"
             )
-        if not 0 < size_bytes <= MOST_LIVE_BYTES:
-            limits = f"must be greater than 0 and at most {MOST_LIVE_BYTES} (2^53)"
-            raise TraceError("size_bytes", f"{limits}, got {size_bytes!r:.60}", "Give bytes per token and layer")
-        return self._replace(size_bytes=np.full(self.n_blocks, size_bytes))
+        fix = "Give bytes per token and layer"
+        given = amount("size_bytes", size_bytes, fix, TraceError, above=0, most=MOST_LIVE_BYTES)
+        return self._replace(size_bytes=given)
 
     def window(
         self,
@@ -209,22 +214,21 @@ class Trace(ReadOnlyArrays):
             Which blocks to keep.
         name : str, optional
         """
-        first, last = steps or (0, self.n_steps)
+        first, last = (0, self.n_steps) if steps is None else _pair("steps", steps)
         if not 0 <= first < last <= self.n_steps:
             raise TraceError("steps", f"[{first}, {last}) is not inside [0, {self.n_steps})", "Give a non-empty range")
-        lanes = list(range(self.n_lanes)) if lanes is None else list(lanes)
-        if not lanes or len(set(lanes)) != len(lanes) or not all(0 <= lane < self.n_lanes for lane in lanes):
-            raise TraceError("lanes", f"{lanes} are not distinct lanes of 0..{self.n_lanes - 1}", "Name each lane once")
-        new_lane = np.full(self.n_lanes, -1, np.int32)
-        new_lane[lanes] = np.arange(len(lanes))
-        keep = (new_lane[self.lane] >= 0) & (self.write_step < last) & (self.free_step > first)
+        lane = self.lane if lanes is None else self._renumbered(lanes)
+        keep = (lane >= 0) & (self.write_step < last) & (self.free_step > first)
         if blocks is not None:
+            blocks = np.asarray(blocks)
+            if blocks.shape != keep.shape or blocks.dtype != bool:
+                raise TraceError("blocks", f"must be bool[{self.n_blocks}], got {shown(blocks)}", "Say which to keep")
             keep &= blocks
         counts, start, stop = _clipped_runs(self, keep, first, last)
         return self._replace(
             n_steps=last - first,
-            n_lanes=len(lanes),
-            lane=new_lane[self.lane[keep]],
+            n_lanes=self.n_lanes if lanes is None else len(lanes),
+            lane=lane[keep],
             size_bytes=self.size_bytes[keep],
             write_step=np.maximum(self.write_step[keep] - first, PREFILL),
             free_step=np.minimum(self.free_step[keep], last) - first,
@@ -233,6 +237,18 @@ class Trace(ReadOnlyArrays):
             run_stop=stop,
             name=name or self.name,
         )
+
+    def _renumbered(self, lanes: Sequence[int]) -> np.ndarray:
+        """int32[B]: the place of each block's lane among those to keep, or -1."""
+        wanted = whole_numbers("lanes", _column("lanes", lanes), np.int64)
+        order = np.argsort(wanted, kind="stable")
+        ascending = wanted[order]
+        if not len(wanted) or ascending[0] < 0 or ascending[-1] >= self.n_lanes or (np.diff(ascending) == 0).any():
+            raise TraceError(
+                "lanes", f"{shown(lanes)} are not distinct lanes of 0..{self.n_lanes - 1}", "Name each lane once"
+            )
+        place = np.minimum(np.searchsorted(ascending, self.lane), len(wanted) - 1)
+        return np.where(ascending[place] == self.lane, order[place], -1).astype(np.int32)
 
     def paged(self, tokens_per_page: int) -> Trace:
         """The trace of a machine that reads and moves whole pages: consecutive tokens of a lane become one block.
@@ -269,10 +285,10 @@ class Trace(ReadOnlyArrays):
         *,
         n_steps: int,
         n_lanes: int,
-        lane: np.ndarray,
-        size_bytes: np.ndarray,
-        write_step: np.ndarray,
-        free_step: np.ndarray | None = None,
+        lane: np.ndarray | int,
+        size_bytes: np.ndarray | int | str,
+        write_step: np.ndarray | int,
+        free_step: np.ndarray | int | None = None,
         **metadata: Any,
     ) -> Trace:
         """Join single reads into runs.
@@ -282,13 +298,19 @@ class Trace(ReadOnlyArrays):
         block, step : int[A]
             Block ``block[a]`` is read in step ``step[a]``; any order, repeats allowed.
         lane, size_bytes, write_step, free_step : int[B]
-            As in :class:`Trace`; ``free_step`` defaults to never.
+            As in :class:`Trace`, one for each block or one for all; ``free_step`` defaults to never. Where none of
+            them is an array, there are the blocks that ``block`` names.
         **metadata
             ``name``, ``step_unit``, ``provenance``, ``tokens_per_page``.
         """
-        n_blocks, n_steps = len(lane), _whole("n_steps", n_steps)
-        block = whole_numbers("block", block, np.int64)
-        step = whole_numbers("step", step, np.int64)
+        n_steps = whole("n_steps", n_steps, f"Give a whole number from 1 to {MOST_COUNT}", TraceError)
+        block, step = (whole_numbers(n, _column(n, v), np.int64) for n, v in (("block", block), ("step", step)))
+        if len(block) != len(step):
+            raise TraceError("step", f"has {len(step)} entries, block has {len(block)}", "Give one step for each block")
+        n_blocks = _common_length(lane, size_bytes, write_step, free_step)
+        if n_blocks is None:
+            n_blocks = max(int(block.max(initial=-1)) + 1, 0)
+            check_fits(28 * n_blocks, "block", f"{n_blocks:,} blocks", "Number the blocks from 0", TraceError)
         for column, values, limit in (("block", block, n_blocks), ("step", step, n_steps)):
             if len(values) and not (values.min() >= 0 and values.max() < limit):
                 raise TraceError(column, f"must lie in 0..{limit - 1}", "Check the accesses")
@@ -302,10 +324,10 @@ class Trace(ReadOnlyArrays):
         return cls(
             n_steps=n_steps,
             n_lanes=n_lanes,
-            lane=lane,
+            lane=_column("lane", lane, n_blocks),
             size_bytes=size_bytes,
             write_step=write_step,
-            free_step=np.full(n_blocks, n_steps) if free_step is None else free_step,
+            free_step=n_steps if free_step is None else free_step,
             run_ptr=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=n_blocks))]),
             run_start=start - owner * (n_steps + 1),
             run_stop=stop - owner * (n_steps + 1),
@@ -317,24 +339,63 @@ class Trace(ReadOnlyArrays):
         return Trace(**{**fields, **changes})
 
 
-def _whole(name: str, value: object) -> int:
-    """The number as a Python int, whatever type of whole number it is."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TraceError(name, f"is {value!r:.60}, no whole number", "Count them") from None
+def _check_plain(trace: Trace) -> None:
+    """Refuse counts and words of another class; whole counts of any class are stored as int."""
+    for name in ("n_steps", "n_lanes"):
+        fix = f"Give a whole number from 1 to {MOST_COUNT}"
+        given = whole(name, getattr(trace, name), fix, TraceError, least=-MOST_COUNT)
+        object.__setattr__(trace, name, given)
+    for name in ("name", "step_unit"):
+        expect(str, name, getattr(trace, name), "Give a text", TraceError)
+    expect(Mapping, "provenance", trace.provenance, "Give a mapping, empty if nothing is known", TraceError)
 
 
-def _freeze(trace: Trace, column: str, dtype: type) -> None:
-    """Store the column as a read-only contiguous array of the documented dtype, refusing what would change a value."""
-    given = np.asarray(getattr(trace, column))
+def _freeze(trace: Trace, column: str, dtype: type, n_blocks: int | None = None) -> None:
+    """Store the column as a read-only contiguous array of the documented dtype, refusing what would change a value.
+
+    Where ``n_blocks`` is given, a single number stands for as many.
+    """
+    given = _column(column, getattr(trace, column), n_blocks)
     array = whole_numbers(column, given, dtype)
     if array.flags.writeable and np.shares_memory(array, given):
         array = array.copy()
     array.setflags(write=False)
     object.__setattr__(trace, column, array)
+
+
+def _pair(field: str, values: Any) -> tuple[int, int]:
+    """Two whole numbers."""
+    fix = "Give the first and one past the last"
+    if not isinstance(values, tuple | list) or len(values) != 2:
+        raise TraceError(field, f"must be two numbers, got {shown(values)}", fix)
+    first, last = (whole(field, value, fix, TraceError, least=-MOST_COUNT) for value in values)
+    return first, last
+
+
+def _common_length(*columns: Any) -> int | None:
+    """Length of the first of the columns that is no single number; None where all are."""
+    for values in columns:
+        if hasattr(values, "__len__") and not isinstance(values, str | bytes) and getattr(values, "ndim", 1) > 0:
+            return len(values)
+    return None
+
+
+def _column(column: str, values: Any, n_blocks: int | None = None) -> np.ndarray:
+    """The values as an array of one dimension; a single number ``n_blocks`` times where that is given."""
+    if column == "size_bytes" and isinstance(values, str):
+        values = int(
+            whole(column, amount(column, values, error=TraceError), "Give whole bytes", TraceError, most=2**62)
+        )
+    fix = "Give one whole number for each block, or one for all" if n_blocks is not None else "Give an array of numbers"
+    try:
+        given = np.asarray(values)
+    except (ValueError, TypeError, OverflowError):
+        raise TraceError(column, "is no array of numbers: its entries differ in length or class", fix) from None
+    if given.ndim == 0 and n_blocks is not None and given.dtype.kind in "iuf":
+        return np.full(max(n_blocks, 0), given)
+    if given.ndim != 1:
+        raise TraceError(column, f"must have one dimension, got {shown(values)}", fix)
+    return given
 
 
 def _clipped_runs(trace: Trace, keep: np.ndarray, first: int, last: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -366,9 +427,14 @@ def _inside(
     return owner[inside], np.flatnonzero(inside)
 
 
-def _live_bytes_per_step(trace: Trace) -> np.ndarray:
-    """int64[N]: bytes of all blocks alive at some time in each step."""
-    change = np.zeros(trace.n_steps + 1, np.int64)
-    np.add.at(change, trace.first_step, trace.size_bytes)
-    np.subtract.at(change, trace.free_step, trace.size_bytes)
-    return np.cumsum(change)[:-1]
+def _peak_live_bytes(trace: Trace) -> int:
+    """Most bytes of blocks alive at some time in a step."""
+    first, free, n_steps = trace.first_step, trace.free_step, trace.n_steps
+    if n_steps > _MANY_STEPS + 2 * trace.n_blocks:
+        # Only steps in which blocks come or go are looked at: there may be more of the others than memory has bytes.
+        steps, event = np.unique(np.concatenate([first, free]), return_inverse=True)
+        first, free, n_steps = event[: trace.n_blocks], event[trace.n_blocks :], len(steps)
+    change = np.zeros(n_steps + 1, np.int64)
+    np.add.at(change, first, trace.size_bytes)
+    np.subtract.at(change, free, trace.size_bytes)
+    return int(np.cumsum(change).max())

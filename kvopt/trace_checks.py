@@ -89,10 +89,14 @@ def whole_numbers(column: str, values: np.ndarray, dtype: type, first: int = 0) 
     elif given.dtype.kind not in "iub" and len(given):
         raise TraceError(column, f"has dtype {given.dtype}, not whole numbers", "Convert the column to integers")
     info = np.iinfo(dtype)
-    # The largest int64 has no float64 of its own: the next one is one too many.
-    if len(given) and given.dtype != dtype and (given.min() < info.min or not given.max() < float(info.max) + 1):
+    if len(given) and given.dtype != dtype and _outside(given, info.min, info.max):
         raise TraceError(column, f"does not fit {np.dtype(dtype).name}", f"Keep values in {info.min}..{info.max}")
     return np.ascontiguousarray(given, dtype)
+
+
+def _outside(values: np.ndarray, least: int, most: int) -> bool:
+    """Whether a value lies outside; as Python's numbers, since a float that is one too large equals the limit's."""
+    return int(values.min()) < least or int(values.max()) > most
 
 
 def _require(ok: np.ndarray, column: str, problem, fix: str) -> None:

@@ -29,9 +29,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kvopt.errors import TraceError
+from kvopt.arguments import MOST_COUNT, expect, path_of
+from kvopt.errors import TraceError, shown
 from kvopt.output import part_of
-from kvopt.parquet import first_line, flat_column, open_table, unreadable
+from kvopt.parquet import Table, flat_column, list_column
+from kvopt.reading import reason
 from kvopt.trace import Trace
 from kvopt.trace_checks import BLOCK_COLUMNS, whole_numbers
 
@@ -50,6 +52,16 @@ _DELTA_CODED = (
     "run_start.list.element",
     "run_stop.list.element",
 )
+_COUNT = (int, f"a whole number of at least 1 and at most {MOST_COUNT}")
+_METADATA = {
+    "n_steps": _COUNT,
+    "n_lanes": _COUNT,
+    "tokens_per_page": _COUNT,
+    "name": (str, "text"),
+    "step_unit": (str, "text"),
+    "provenance": (dict, "an object"),
+}
+_ABSENT = object()
 _REQUIRED = ("lane", "size_bytes", "write_step", "run_start", "run_stop")
 
 
@@ -66,45 +78,44 @@ def load_trace(path: str | os.PathLike) -> Trace:
         When the file is missing or no Parquet, lacks a column, has a newer schema, or breaks a rule of
         :class:`kvopt.Trace`.
     """
-    import pyarrow as pa
-
-    path = Path(path)
     fix = "The schema is described in kvopt.trace_io; names must match"
-    with open_table(path, "trace", _REQUIRED, fix, TraceError) as file:
-        if file.metadata.num_rows == 0:
+    with Table(path, "trace", _REQUIRED, fix, TraceError) as file:
+        path = file.path
+        if file.rows == 0:
             raise TraceError("blocks", f"{path.name} has no rows", "A trace needs at least one block")
-        meta = _metadata(file.schema_arrow, path)
+        meta = _metadata(file)
         try:
             columns = _columns(file)
-        except (pa.ArrowInvalid, OSError) as found:
-            raise unreadable(path, "trace", found, TraceError) from None
-    ends = [columns[c].max(initial=1) for c in ("run_stop", "free_step") if c in columns]
-    n_steps = meta.get("n_steps") or max(int(columns["write_step"].max()) + 1, *map(int, ends))
-    return Trace(
-        n_steps=n_steps,
-        n_lanes=meta.get("n_lanes") or max(int(columns["lane"].max()) + 1, 1),
-        **{"free_step": np.full(file.metadata.num_rows, n_steps), **columns},
-        name=meta.get("name", path.stem),
-        step_unit=meta.get("step_unit", "token"),
-        provenance=meta.get("provenance", {}),
-        tokens_per_page=meta.get("tokens_per_page"),
-    )
+            ends = [columns[c].max(initial=1) for c in ("run_stop", "free_step") if c in columns]
+            n_steps = meta.get("n_steps") or max(int(columns["write_step"].max()) + 1, *map(int, ends))
+            return Trace(
+                n_steps=n_steps,
+                n_lanes=meta.get("n_lanes") or max(int(columns["lane"].max()) + 1, 1),
+                **{"free_step": n_steps, **columns},
+                name=meta.get("name", path.stem),
+                step_unit=meta.get("step_unit", "token"),
+                provenance=meta.get("provenance", {}),
+                tokens_per_page=meta.get("tokens_per_page"),
+            )
+        except TraceError as error:
+            raise error.of_file(path.name) from None
 
 
-def _columns(file) -> dict[str, np.ndarray]:
+def _columns(file: Table) -> dict[str, np.ndarray]:
     """The columns of :class:`Trace`, read-only, batch by batch; no ``free_step`` where the file has none."""
-    names = [c for c in BLOCK_COLUMNS if c in file.schema_arrow.names]
-    columns = {c: np.empty(file.metadata.num_rows, BLOCK_COLUMNS[c]) for c in names}
-    columns["run_ptr"] = np.zeros(file.metadata.num_rows + 1, np.int64)
+    names = [c for c in BLOCK_COLUMNS if c in file.names]
     # An empty list counts as a value, so that this is enough; memory that stays untouched is none.
-    most_runs = _values(file, "run_start")
+    most_runs = file.values("run_start")
+    file.check_fits(28 * file.rows + 8 * most_runs, f"{file.rows:,} blocks and {most_runs:,} runs")
+    columns = {c: np.empty(file.rows, BLOCK_COLUMNS[c]) for c in names}
+    columns["run_ptr"] = np.zeros(file.rows + 1, np.int64)
     columns |= {"run_start": np.empty(most_runs, np.int32), "run_stop": np.empty(most_runs, np.int32)}
     row = 0
-    for group in range(file.num_row_groups):
-        # One reader over all groups would keep memory for each that it has read.
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[*names, "run_start", "run_stop"]):
-            _take(batch, names, columns, row)
-            row += batch.num_rows
+    for table in file.batches([*names, "run_start", "run_stop"], BATCH_ROWS):
+        _take(file, table, names, columns, row)
+        row += table.num_rows
+    if row != file.rows:
+        raise _contradiction(file)
     n_runs = int(columns["run_ptr"][-1])
     for column in ("run_start", "run_stop"):
         columns[column].resize(n_runs, refcheck=False)
@@ -113,73 +124,51 @@ def _columns(file) -> dict[str, np.ndarray]:
     return columns
 
 
-def _values(file, column: str) -> int:
-    """Number of values of a list column by the file's metadata; each empty list counts as one."""
-    total = 0
-    for k in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(k)
-        chunks = (group.column(c) for c in range(group.num_columns))
-        total += sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
-    return total
-
-
-def _take(batch, names: list[str], columns: dict[str, np.ndarray], row: int) -> None:
+def _take(file: Table, table, names: list[str], columns: dict[str, np.ndarray], row: int) -> None:
     """Copy a batch, whose first row is ``row``, to its place in the columns."""
-    import pyarrow as pa
-
-    table = pa.Table.from_batches([batch])
     for name in names:
         values = flat_column(table, name, TraceError)
+        if row + len(values) > file.rows:
+            raise _contradiction(file)
         columns[name][row : row + len(values)] = whole_numbers(name, values, BLOCK_COLUMNS[name], row)
-    ptr, start = _lists(table, "run_start")
-    stop_ptr, stop = _lists(table, "run_stop")
+    ptr, start = list_column(table, "run_start", TraceError)
+    stop_ptr, stop = list_column(table, "run_stop", TraceError)
     if not np.array_equal(ptr, stop_ptr):
         raise TraceError("run_stop", "lists differ in length from run_start's", "Give one stop for each start")
     first = int(columns["run_ptr"][row])
+    if first + len(start) > len(columns["run_start"]):
+        raise _contradiction(file)
     columns["run_ptr"][row + 1 : row + len(ptr)] = first + ptr[1:]
     for name, values in (("run_start", start), ("run_stop", stop)):
         columns[name][first : first + len(values)] = whole_numbers(name, values, np.int32, first)
 
 
-def _metadata(schema, path: Path) -> dict:
-    raw = (schema.metadata or {}).get(b"kvopt")
-    if raw is None:
+def _contradiction(file: Table) -> TraceError:
+    return TraceError("trace", f"{file.path} has another number of rows or runs than it says", "Write it again")
+
+
+def _metadata(file: Table) -> dict:
+    meta, name = file.metadata, file.path.name
+    if meta is None:
         return {}
-    try:
-        meta = json.loads(raw)
-        schema = meta["schema"]
-    except (ValueError, KeyError, TypeError):
+    if not (isinstance(meta, dict) and "schema" in meta):
         raise TraceError(
-            "metadata 'kvopt'", f"{path.name} holds no valid JSON there", "Write it with Trace.save"
-        ) from None
-    if schema != SCHEMA_VERSION:
+            "metadata 'kvopt'", f"{name} holds no valid JSON object with a schema there", "Write it with Trace.save"
+        )
+    if meta["schema"] != SCHEMA_VERSION:
         raise TraceError(
             "metadata 'kvopt'.schema",
-            f"{path.name} has schema {schema!r}, this kvopt reads {SCHEMA_VERSION}",
+            f"{name} has schema {shown(meta['schema'])}, this kvopt reads {SCHEMA_VERSION}",
             "Use the kvopt version that wrote it, or a newer one",
         )
-    for key in ("n_steps", "n_lanes"):
-        if key in meta and not (type(meta[key]) is int and meta[key] > 0):
-            raise TraceError(f"metadata 'kvopt'.{key}", f"is {meta[key]!r}", "It must be a whole number of at least 1")
+    for key, (kind, words) in _METADATA.items():
+        value = meta.get(key, _ABSENT)
+        if value is _ABSENT or (value is None and key == "tokens_per_page"):
+            continue
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not right or (kind is int and not 1 <= value <= MOST_COUNT):
+            raise TraceError(f"metadata 'kvopt'.{key}", f"is {shown(value)} in {name}", f"It must be {words}")
     return meta
-
-
-def _lists(table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets and values of a list column, without a second copy of the values."""
-    import pyarrow as pa
-
-    data = table.column(column).combine_chunks()
-    if not (pa.types.is_list(data.type) or pa.types.is_large_list(data.type)):
-        raise TraceError(column, f"has type {data.type}", "It must be a list of whole numbers in each row")
-    if data.null_count:
-        raise TraceError(column, f"has {data.null_count} missing lists", "Use an empty list for a block never read")
-    values = data.flatten()
-    if values.null_count:
-        raise TraceError(column, f"has {values.null_count} missing values in its lists", "Remove them")
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        raise TraceError(column, f"lists hold {values.type}, not whole numbers", "Convert them to integers")
-    offsets = data.offsets.to_numpy().astype(np.int64)
-    return offsets - offsets[0], values.to_numpy(zero_copy_only=False)
 
 
 def save_trace(trace: Trace, path: str | os.PathLike) -> None:
@@ -188,8 +177,9 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
     Raises
     ------
     TraceError
-        When the directory cannot be written.
+        When the directory cannot be written, or the provenance is no JSON.
     """
+    expect(Trace, "trace", trace, "Give a kvopt.Trace", TraceError)
     meta = {
         "schema": SCHEMA_VERSION,
         "n_steps": trace.n_steps,
@@ -199,13 +189,17 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         "provenance": dict(trace.provenance),
         **({} if trace.tokens_per_page is None else {"tokens_per_page": trace.tokens_per_page}),
     }
-    path = Path(path)
+    path = path_of("path", path, TraceError)
+    try:
+        text = json.dumps(meta)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TraceError("provenance", f"is no JSON ({reason(error)})", "Keep texts, numbers and lists there") from None
     try:
         with part_of(path) as part:
-            _write(trace, part, {"kvopt": json.dumps(meta)})
+            _write(trace, part, {"kvopt": text})
             os.replace(part, path)
     except OSError as error:
-        raise TraceError("path", f"cannot write {path} ({first_line(error)})", "Choose a writable place") from None
+        raise TraceError("path", f"cannot write {path} ({reason(error)})", "Choose a writable place") from None
 
 
 def _write(trace: Trace, path: Path, metadata: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Traces in Parquet: round trips, plain pandas as reader and writer, damaged files, atomic writing."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -224,8 +225,20 @@ def test_metadata_that_is_no_json(trace, tmp_path):
 
 
 def test_what_is_no_file(tmp_path):
-    for path in (tmp_path, tmp_path / "absent.parquet"):
-        with pytest.raises(TraceError, match=r"does not exist or is no file. Check the path"):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path, words in (
+        (tmp_path, "is a directory"),
+        (tmp_path / "absent.parquet", "does not exist"),
+        (tmp_path / "pipe", "is no regular file"),
+        (tmp_path / "loop", "is a link to nothing"),
+        ("/dev/zero", "is no regular file"),
+        ("a\0b", "does not exist"),
+        ("a" * 5000, "cannot read"),
+        (None, "must be a str or PathLike, got None"),
+        (3, "must be a str or PathLike, got an int 3"),
+    ):
+        with pytest.raises(TraceError, match=rf"trace: .*{words}"):
             load_trace(path)
 
 
