@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kvopt.errors import KvoptError
+from kvopt.arguments import expect, path_of
+from kvopt.errors import KvoptError, shown
 from kvopt.fingerprint import fingerprint
 from kvopt.instance import Instance
+from kvopt.npz import read_arrays
 from kvopt.output import write_whole
+from kvopt.reading import parse_json, reason
 from kvopt.result import Certificate
 
 _NEEDED = ("channel_price", "capacity_price_s_per_byte")
 _OPTIONAL = ("step_price", "late_price")
 _ABOUT = "about"
+_MOST_WORDS = 1 << 22
+"""Bytes of the words in a file, and of its arrays' headers."""
 _FIX = "Name a file that --save-certificate or Certificate.save wrote"
 
 
@@ -48,6 +51,8 @@ def save_certificate(
     KvoptError
         When the place is not writable.
     """
+    expect(Certificate, "certificate", certificate, "Give a kvopt.Certificate; of a bound, its certificate")
+    expect(Instance, "instance", instance, "Give the instance it proves a bound of")
     write_multipliers(arrays_of(certificate), path, about(instance), field)
 
 
@@ -76,7 +81,7 @@ def write_multipliers(arrays: dict[str, np.ndarray], path: str | os.PathLike, of
         with part.open("wb") as file:
             np.savez_compressed(file, **arrays, **{_ABOUT: np.array(json.dumps(of))})
 
-    write_whole(field, Path(path), write)
+    write_whole(field, path_of(field, path), write)
 
 
 def load_certificate(path: str | os.PathLike, instance: Instance, *, field: str = "certificate") -> Certificate:
@@ -109,16 +114,11 @@ def read_multipliers(
     KvoptError
         As :func:`load_certificate`.
     """
-    path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        of = json.loads(str(found.pop(_ABOUT)))
-        theirs, mark = of["instance"], of["fingerprint"]
-    except OSError as error:
-        raise KvoptError(field, f"cannot read {path} ({error.strerror or error})", _FIX) from None
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise KvoptError(field, f"{path} is no certificate", _FIX) from None
+    expect(Instance, "instance", instance, "Give the instance the multipliers are of")
+    path = path_of(field, path)
+    found = read_arrays(path, field, "no certificate", _FIX, _most_bytes(instance))
+    of = _about_in(found.pop(_ABOUT, None), path, field)
+    theirs, mark = of["instance"], of["fingerprint"]
     for name in _NEEDED:
         if name not in found:
             raise KvoptError(field, f"{path} has no {name}", _FIX)
@@ -127,6 +127,26 @@ def read_multipliers(
             raise KvoptError(field, f"{name} in {path} has dtype {array.dtype}, not float64", _FIX)
     _check_same(instance, theirs, mark, field, path)
     return found, of
+
+
+def _most_bytes(instance: Instance) -> float:
+    """Of everything a file can hold: twice all multipliers, one set of which is where an ascent was, and words."""
+    channels, tiers = len(instance.platform.channels), len(instance.platform.tiers)
+    numbers = (2 * channels + tiers) * instance.n_slots + instance.trace.n_steps
+    return 2 * 8 * numbers + _MOST_WORDS
+
+
+def _about_in(array: np.ndarray | None, path: Path, field: str) -> dict[str, Any]:
+    """What a file says it is of."""
+    try:
+        if array is None or array.shape != () or array.dtype.kind != "U":
+            raise ValueError("it does not say of what instance")
+        of = parse_json(str(array))
+        if not (isinstance(of, dict) and isinstance(of.get("fingerprint"), str) and "instance" in of):
+            raise ValueError("it does not say of what instance")
+    except ValueError as error:
+        raise KvoptError(field, f"{path} is no certificate ({reason(error)})", _FIX) from None
+    return of
 
 
 def _check_same(instance: Instance, theirs: Any, mark: str, field: str, path: Path) -> None:
@@ -141,7 +161,9 @@ def _check_same(instance: Instance, theirs: Any, mark: str, field: str, path: Pa
         counted = name.startswith("trace.") and not (name in mine and name in other)
         if mine.get(name) != other.get(name) and not counted:
             raise KvoptError(
-                field, f"{path} is of another instance: its {name} is {other.get(name)!r}, not {mine.get(name)!r}", fix
+                field,
+                f"{path} is of another instance: its {name} is {shown(other.get(name))}, not {shown(mine.get(name))}",
+                fix,
             )
     problem = f"{path} is of another instance: its reads, loads or start differ, or another version made it"
     raise KvoptError(field, problem, fix)
