@@ -38,11 +38,11 @@ Specs are TOML files, shipped or the user's own. The schema, one file a model::
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kvopt.errors import ModelError
+from kvopt.arguments import expect, real, whole
+from kvopt.errors import ModelError, shown
 from kvopt.spec_io import Table, is_path, read, shipped
 
 _KEYS = (
@@ -63,6 +63,7 @@ _KEYS = (
     "moe",
     "latent",
 )
+_MOST_BITS = 1024
 _MOE_KEYS = ("experts", "active_experts", "intermediate_size", "shared_experts", "dense_layers", "source")
 _LATENT_KEYS = ("kv_size", "rope_size", "query_size", "source")
 
@@ -102,6 +103,8 @@ class Moe:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        _check_counts(self, ("experts", "active_experts", "intermediate_size"), "moe: ")
+        _check_counts(self, ("shared_experts", "dense_layers"), "moe: ", least=0)
         if not 1 <= self.active_experts <= self.experts:
             raise ModelError(
                 "moe: active_experts",
@@ -135,6 +138,9 @@ class Latent:
     rope_size: int
     query_size: int
     source: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        _check_counts(self, ("kv_size", "rope_size", "query_size"), "latent: ")
 
 
 @dataclass(frozen=True)
@@ -188,9 +194,16 @@ class ModelSpec:
     bits_source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        for key in ("layers", "hidden_size", "attention_heads", "head_size", "vocabulary", "intermediate_size"):
-            if getattr(self, key) < 1:
-                raise ModelError(key, f"must be at least 1, got {getattr(self, key)!r}", "Give a whole number")
+        for key in ("name", "description", "source", "bits_source"):
+            expect(str, key, getattr(self, key), "Give a text", ModelError)
+        _check_counts(self, ("layers", "hidden_size", "attention_heads", "head_size", "vocabulary"))
+        _check_counts(self, ("intermediate_size", "mlp_matrices", "weight_bits", "kv_bits"))
+        _check_counts(self, ("positions",), least=0)
+        if self.kv_heads is not None:
+            _check_counts(self, ("kv_heads",), least=0)
+        expect(bool, "tied_embeddings", self.tied_embeddings, "Give True or False", ModelError)
+        expect((Moe, type(None)), "moe", self.moe, "Give a Moe, or None for a dense model", ModelError)
+        expect((Latent, type(None)), "latent", self.latent, "Give a Latent, or None for attention by heads", ModelError)
         if self.mlp_matrices not in (2, 3):
             raise ModelError("mlp_matrices", f"must be 2 or 3, got {self.mlp_matrices!r}", "Give 3 for a gated MLP")
         if self.moe is not None and self.moe.dense_layers > self.layers:
@@ -221,13 +234,14 @@ class ModelSpec:
         ModelError
             When there is none of that name, or the file breaks the schema.
         """
+        expect((str, Path), "model", name, "Give the name of a preset or the path of a .toml file", ModelError)
         if is_path(name):
             return ModelSpec.from_toml(name)
         files = shipped("models")
         if name not in files:
             raise ModelError(
                 "model",
-                f"there is no preset {name!r}",
+                f"there is no preset {shown(name)}",
                 f"Choose one of: {', '.join(files)}; or give the path of a .toml file",
             )
         return ModelSpec.from_toml(files[name])
@@ -306,8 +320,7 @@ class ModelSpec:
         weight_bits : float, optional
             Bits a number, scales included; the model's default unless given.
         """
-        if batch < 1:
-            raise ModelError("batch", f"must be at least 1, got {batch!r}", "Give the number of sequences")
+        batch = whole("batch", batch, "Give the number of sequences", ModelError)
         experts = self.moe.expected_experts(batch) if self.moe else 0
         return self._parameters_with(experts) / self.layers * self._weight_bytes_each(weight_bits)
 
@@ -344,9 +357,14 @@ class ModelSpec:
 
 
 def _bits(field_name: str, bits: float) -> float:
-    if not (math.isfinite(bits) and bits > 0):
-        raise ModelError(field_name, f"must be greater than 0, got {bits!r}", "Give bits a number, for example 16")
-    return bits
+    return real(field_name, bits, "Give bits a number, for example 16", ModelError, above=0, most=_MOST_BITS)
+
+
+def _check_counts(owner: object, names: tuple[str, ...], where: str = "", least: int = 1) -> None:
+    """Store whole numbers of any class as int, and refuse all else."""
+    for name in names:
+        value = whole(where + name, getattr(owner, name), "Give a whole number", ModelError, least=least)
+        object.__setattr__(owner, name, value)
 
 
 def _model(spec: Table) -> ModelSpec:

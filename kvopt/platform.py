@@ -7,14 +7,18 @@ source's half of a move; the destination's half is its ``write``).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from kvopt.errors import PlatformError
+from kvopt.arguments import amount, expect, real, whole
+from kvopt.errors import PlatformError, shown
+
+_ROLES = ("read", "write", "move_out")
+_LOADS_FIX = "Give a mapping of channel name to bytes per byte, usually 1"
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,11 @@ class Channel:
     source: str = ""
 
     def __post_init__(self) -> None:
-        rate = self.bandwidth_bytes_per_s
-        if not (math.isfinite(rate) and rate > 0):
-            raise PlatformError(
-                f"channel {self.name!r} bandwidth_bytes_per_s",
-                f"must be finite and greater than 0, got {rate!r}",
-                "Give bytes per second, for example 4e12 for 4 TB/s",
-            )
+        expect(str, "channel name", self.name, "Give a text", PlatformError)
+        field = f"channel {shown(self.name)} bandwidth_bytes_per_s"
+        fix = "Give bytes per second, for example 4e12 or '4TB' for 4 TB/s"
+        rate = amount(field, self.bandwidth_bytes_per_s, fix, PlatformError, above=0)
+        object.__setattr__(self, "bandwidth_bytes_per_s", rate)
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,17 @@ class Tier:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.capacity_bytes >= 0:
-            raise PlatformError(
-                f"tier {self.name!r} capacity_bytes",
-                f"must be 0 or more, got {self.capacity_bytes!r}",
-                "Give bytes, for example 96e9 for 96 GB",
-            )
+        expect(str, "tier name", self.name, "Give a text", PlatformError)
+        where = f"tier {shown(self.name)}"
+        fix = "Give bytes, for example 96e9 or '96GB'; float('inf') for unlimited"
+        capacity = self.capacity_bytes
+        capacity = amount(f"{where} capacity_bytes", capacity, fix, PlatformError, least=0, unlimited=True)
+        object.__setattr__(self, "capacity_bytes", capacity)
         if self.move_out is None:
-            object.__setattr__(self, "move_out", dict(self.read))
+            object.__setattr__(self, "move_out", self.read)
+        for role in _ROLES:
+            loads = expect(Mapping, f"{where} {role}", getattr(self, role), _LOADS_FIX, PlatformError)
+            object.__setattr__(self, role, dict(loads))
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,9 @@ class Platform:
     description: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        expect(str, "platform name", self.name, "Give a text", PlatformError)
+        for name, kind in (("tiers", Tier), ("channels", Channel)):
+            object.__setattr__(self, name, _all_of(kind, f"platform {self.name!r} {name}", getattr(self, name)))
         for kind, names in (
             ("tiers", [t.name for t in self.tiers]),
             ("channels", [c.name for c in self.channels]),
@@ -119,13 +127,12 @@ class Platform:
             )
         known = {c.name for c in self.channels}
         for tier in self.tiers:
-            for role in ("read", "write", "move_out"):
+            for role in _ROLES:
                 for channel, load in getattr(tier, role).items():
-                    where = f"tier {tier.name!r} {role}[{channel!r}]"
+                    where = f"tier {tier.name!r} {role}[{shown(channel)}]"
                     if channel not in known:
                         raise PlatformError(where, "no such channel", f"Known channels: {', '.join(sorted(known))}")
-                    if not (math.isfinite(load) and load >= 0):
-                        raise PlatformError(where, f"must be 0 or more, got {load!r}", "Give bytes per byte, usually 1")
+                    real(where, load, "Give bytes per byte, usually 1", PlatformError, least=0)
 
     @property
     def bandwidth_bytes_per_s(self) -> np.ndarray:
@@ -142,7 +149,9 @@ class Platform:
         return np.array([[getattr(t, role).get(c.name, 0.0) for c in self.channels] for t in self.tiers])
 
     def with_capacity(self, capacity_bytes: float, tier: int = 0) -> Platform:
-        """The same platform with another capacity for one tier (the fastest unless told)."""
+        """The same platform with another capacity for one tier (the fastest unless told), as in 24e9 or "24GB"."""
+        fix = f"Give the number of a tier, 0 to {len(self.tiers) - 1}"
+        tier = whole("tier", tier, fix, PlatformError, least=-len(self.tiers), most=len(self.tiers) - 1)
         tiers = list(self.tiers)
         tiers[tier] = replace(tiers[tier], capacity_bytes=capacity_bytes, source="set by the user")
         return replace(self, tiers=tuple(tiers))
@@ -172,3 +181,14 @@ class Platform:
         from kvopt import platforms
 
         return platforms.from_toml(path)
+
+
+def _all_of(kind: type, field: str, values: Any) -> tuple:
+    """The values as a tuple, after refusing one of another class."""
+    fix = f"Give a tuple of kvopt.{kind.__name__}"
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise PlatformError(field, f"must be a tuple of {kind.__name__}, got {shown(values)}", fix)
+    values = tuple(values)
+    for number, value in enumerate(values):
+        expect(kind, f"{field}[{number}]", value, fix, PlatformError)
+    return values

@@ -36,7 +36,8 @@ import warnings
 from itertools import pairwise
 from pathlib import Path
 
-from kvopt.errors import PlatformError, PlatformWarning
+from kvopt.arguments import expect
+from kvopt.errors import PlatformError, PlatformWarning, shown
 from kvopt.platform import Channel, Platform, Tier
 from kvopt.spec_io import Table, is_path, read, shipped
 from kvopt.units import bytes_text
@@ -59,13 +60,14 @@ def get(name: str | Path) -> Platform:
     PlatformError
         When there is none, or the file breaks the schema.
     """
+    expect((str, Path), "platform", name, "Give the name of a preset or the path of a .toml file", PlatformError)
     if is_path(name):
         return from_toml(name)
     files = shipped("platforms")
     if name not in files:
         raise PlatformError(
             "platform",
-            f"there is no preset {name!r}",
+            f"there is no preset {shown(name)}",
             f"Choose one of: {', '.join(files)}; or give the path of a .toml file",
         )
     return from_toml(files[name])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from kvopt.errors import KvoptError
+from kvopt.arguments import as_float
+from kvopt.errors import KvoptError, shown
+from kvopt.reading import decoding, existing_file
 
 _SPECS = Path(__file__).parent / "specs"
 SUFFIX = ".toml"
+_MOST_FILE_BYTES = 256_000
+"""The longest that is shipped has a hundredth of it."""
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')\s*+\.\s*+){32}""")
+"""A key that tomllib would take minutes for: its time grows with the square of the parts, or faster."""
 _LEAST_BYTES = 1e6
 """No memory or link in question is smaller; a smaller number was meant in GB."""
 _MOST_BYTES = 1e18
@@ -71,7 +78,7 @@ class Table:
         """A string that is not empty, unless there is a default."""
         value = self._take(key, default, 'Write it as a string, for example "..."')
         if not isinstance(value, str):
-            raise self.wrong(key, f"must be a string, got {_shown(value)}", 'Write it in quotes, for example "..."')
+            raise self.wrong(key, f"must be a string, got {shown(value)}", 'Write it in quotes, for example "..."')
         if default is None and not value.strip():
             says = "Say where the numbers come from" if key == "source" else "Say what it is"
             raise self.wrong(key, "is empty", says)
@@ -82,16 +89,16 @@ class Table:
         fix = f"Give a whole number, {least} or more"
         value = self._take(key, default, fix)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise self.wrong(key, f"must be a whole number, {least} or more, got {_shown(value)}", fix)
+            raise self.wrong(key, f"must be a whole number, {least} or more, got {shown(value)}", fix)
         if value > most:
-            raise self.wrong(key, f"{_shown(value)} is too large", f"Give a whole number, {least} to {most}")
+            raise self.wrong(key, f"{shown(value)} is too large", f"Give a whole number, {least} to {most}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self._data.get(key, default)
         if not isinstance(value, bool):
-            raise self.wrong(key, f"must be true or false, got {_shown(value)}", "Write true or false, without quotes")
+            raise self.wrong(key, f"must be true or false, got {shown(value)}", "Write true or false, without quotes")
         return value
 
     def amount(self, key: str, unit: str, *, unlimited: bool = False) -> float:
@@ -99,16 +106,16 @@ class Table:
         fix = f"Give {unit}, for example 96e9 for 96 GB{'/s' if 'per' in unit else ''}"
         value = self._take(key, None, fix)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, f"must be a number, got {_shown(value)}", fix)
+            raise self.wrong(key, f"must be a number, got {shown(value)}", fix)
         if not value > 0 or (value == math.inf and not unlimited):
             least = f"{'' if unlimited else 'finite and '}greater than 0"
-            raise self.wrong(key, f"must be {least}, got {_shown(value)}", fix)
+            raise self.wrong(key, f"must be {least}, got {shown(value)}", fix)
         if value < _LEAST_BYTES:
-            raise self.wrong(key, f"{_shown(value)} is too small to be {unit}", fix)
+            raise self.wrong(key, f"{shown(value)} is too small to be {unit}", fix)
         if _MOST_BYTES < value < math.inf:
             without_end = ", or inf for unlimited" if unlimited else ""
-            raise self.wrong(key, f"{_shown(value)} is too large to be {unit}", f"{fix}{without_end}")
-        return float(value)
+            raise self.wrong(key, f"{shown(value)} is too large to be {unit}", f"{fix}{without_end}")
+        return as_float(value)
 
     def loads(self, key: str, *, costly: bool = True) -> dict[str, float]:
         """A table of channel name to bytes per byte; the platform checks names and signs.
@@ -122,24 +129,24 @@ class Table:
         fix = f"Name the channels and bytes per byte, for example {key} = {{ hbm = 1.0 }}"
         value = self._take(key, None, fix)
         if not isinstance(value, dict):
-            raise self.wrong(key, f"must be a table, got {_shown(value)}", fix)
+            raise self.wrong(key, f"must be a table, got {shown(value)}", fix)
         for channel, load in value.items():
             if isinstance(load, bool) or not isinstance(load, int | float):
-                raise self.wrong(f"{key}.{channel}", f"must be a number, got {_shown(load)}", fix)
+                raise self.wrong(f"{key}.{channel}", f"must be a number, got {shown(load)}", fix)
             if load > _MOST_LOAD:
-                problem = f"{_shown(load)} is too large to be bytes per byte"
+                problem = f"{shown(load)} is too large to be bytes per byte"
                 raise self.wrong(
                     f"{key}.{channel}", problem, "Give bytes per byte, usually 1; rates go to [[channels]]"
                 )
         if costly and all(load == 0 for load in value.values()):
             raise self.wrong(key, "loads no channel, so that it would take no time", fix)
-        return {channel: float(load) for channel, load in value.items()}
+        return {channel: as_float(load) for channel, load in value.items()}
 
     def table(self, key: str) -> Table:
         """The table below a key."""
         value = self._take(key, None, f"Add a table [{key}]")
         if not isinstance(value, dict):
-            raise self.wrong(key, f"must be a table, got {_shown(value)}", f"Write it as [{key}]")
+            raise self.wrong(key, f"must be a table, got {shown(value)}", f"Write it as [{key}]")
         return Table(value, f"{self._where}: {key}", self._error)
 
     def tables(self, key: str) -> list[Table]:
@@ -149,7 +156,7 @@ class Table:
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(key, "must be one or more tables", fix)
         return [
-            Table(item, f"{self._where}: {key} {_shown(item.get('name', number))}", self._error)
+            Table(item, f"{self._where}: {key} {shown(item.get('name', number))}", self._error)
             for number, item in enumerate(value)
         ]
 
@@ -158,15 +165,6 @@ class Table:
         if value is None:
             raise self.wrong(key, "is missing", fix)
         return value
-
-
-def _shown(value: Any) -> str:
-    """A value from a file for a message, cut short where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits.
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:40]}..."
 
 
 def read(path: str | Path, error: type[KvoptError]) -> Table:
@@ -183,10 +181,12 @@ def read(path: str | Path, error: type[KvoptError]) -> Table:
     KvoptError
         Of class ``error``, when the file cannot be read or is no TOML.
     """
-    try:
-        with open(path, "rb") as file:
-            return Table(tomllib.load(file), str(path), error)
-    except (ValueError, RecursionError) as wrong:  # No TOML, no UTF-8, an integer too long or a nesting too deep.
-        raise error(str(path), f"is not TOML: {wrong}", "Compare it with a file in kvopt/specs") from None
-    except OSError as wrong:
-        raise error(str(path), f"cannot be read: {wrong.strerror}", "Give the path of a .toml file") from None
+    path = existing_file(path, shown(str(path)), "Give the path of a .toml file", error)
+    fix = "Compare it with a file in kvopt/specs"
+    with decoding(path, str(path), "not TOML", fix, error):
+        if path.stat().st_size > _MOST_FILE_BYTES:
+            raise error(str(path), f"has more than {_MOST_FILE_BYTES:,} bytes", fix)
+        text = path.read_bytes().decode("utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise error(str(path), "has a key of dozens of parts joined by dots", fix)
+        return Table(tomllib.loads(text), str(path), error)
