@@ -19,14 +19,21 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import metadata
 from typing import Any
 
+from kvopt.arguments import as_float, expect
+from kvopt.errors import KvoptError, shown
 from kvopt.objective import Objective, ObjectiveError, Tail, WeightedSum
+from kvopt.reading import reason
 
 GROUP = "kvopt.objectives"
+_MOST_CHARACTERS = 10_000
+MOST_TERMS = 200
+"""Of a sum. The parser, and whoever walks what it made, go one call deeper for each."""
 
 
 def names() -> list[str]:
@@ -49,13 +56,23 @@ def get(name: str, /, **params: Any) -> Objective:
     ObjectiveError
         When there is no such objective, or it lacks a parameter or has none of that name.
     """
-    make = registered(name)
+    return _made(name, params, _points())
+
+
+def _made(name: str, params: dict[str, Any], points: dict[str, metadata.EntryPoint]) -> Objective:
+    make = _found(name, points).load()
+    field = f"objective {shown(name)}"
     try:
         inspect.signature(make).bind(**params)
     except TypeError as error:
         known = ", ".join(inspect.signature(make).parameters) or "none"
-        raise ObjectiveError(f"objective {name!r}", str(error), f"Its parameters: {known}") from None
-    return make(**params)
+        raise ObjectiveError(field, str(error), f"Its parameters: {known}") from None
+    try:
+        return make(**params)
+    except KvoptError:
+        raise
+    except Exception as error:  # Another package's class may check its parameters in any way.
+        raise ObjectiveError(field, f"does not take its parameters ({reason(error)})", "Correct them") from error
 
 
 def registered(name: str) -> Callable[..., Objective]:
@@ -66,10 +83,19 @@ def registered(name: str) -> Callable[..., Objective]:
     ObjectiveError
         When there is none.
     """
-    found = {_plain(point.name): point for point in metadata.entry_points(group=GROUP)}
-    if _plain(name) not in found:
-        raise ObjectiveError("objective", f"there is no {name!r}", f"Choose from: {', '.join(names())}")
-    return found[_plain(name)].load()
+    return _found(name, _points()).load()
+
+
+def _points() -> dict[str, metadata.EntryPoint]:
+    """The registered objectives by plain name. To find them looks at every installed package: once for each line."""
+    return {_plain(point.name): point for point in metadata.entry_points(group=GROUP)}
+
+
+def _found(name: str, points: dict[str, metadata.EntryPoint]) -> metadata.EntryPoint:
+    if _plain(name) not in points:
+        known = ", ".join(sorted({point.name for point in points.values()}))
+        raise ObjectiveError("objective", f"there is no {shown(name)}", f"Choose from: {known}")
+    return points[_plain(name)]
 
 
 def parse(text: str) -> Objective:
@@ -80,13 +106,20 @@ def parse(text: str) -> Objective:
     ObjectiveError
         When the text is no such line, or names what is not registered.
     """
+    expect(str, "objective", text, "Write it like 0.7*latency + 0.3*worst_step", ObjectiveError)
+    if len(text) > _MOST_CHARACTERS:
+        raise ObjectiveError("objective", f"has {len(text):,} characters", f"Write it in {_MOST_CHARACTERS:,}")
     # Names as they are registered have dashes, which Python would subtract.
     dashed = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "_", text)
     try:
-        tree = ast.parse(dashed.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of Python's, about what is refused below anyway.
+            tree = ast.parse(dashed.strip(), mode="eval").body
+    # The last two where brackets or signs nest too deep for the parser.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _not_a_line(text) from None
-    terms = tuple(_terms(tree, 1.0, text))
+    points = _points()
+    terms = tuple((weight, _single(node, text, points)) for weight, node in _terms(tree, text))
     if len(terms) == 1 and terms[0][0] == 1.0:
         return terms[0][1]
     return WeightedSum(terms)
@@ -94,23 +127,27 @@ def parse(text: str) -> Objective:
 
 def spell(objective: Objective) -> str | None:
     """The line of text that :func:`parse` reads as this objective; None for one that is not registered."""
+    return _spelled(objective, _points())
+
+
+def _spelled(objective: Objective, points: dict[str, metadata.EntryPoint]) -> str | None:
     if isinstance(objective, WeightedSum):
-        terms = [(weight, spell(term)) for weight, term in objective.terms]
+        terms = [(weight, _spelled(term, points)) for weight, term in objective.terms]
         if any(text is None for _, text in terms):
             return None
         return " + ".join(text if weight == 1 else f"{weight!r}*{text}" for weight, text in terms)
     if isinstance(objective, Tail):
         return "worst_step" if objective.share == 0 else f"cvar(alpha={1 - objective.share!r})"
-    name = _registered(objective)
+    name = _registered(objective, points)
     if name is None or not is_dataclass(objective):
         return None
     given = [f"{f.name}={_literal(getattr(objective, f.name))}" for f in fields(objective) if _differs(objective, f)]
     return f"{_plain(name)}({', '.join(given)})" if given else _plain(name)
 
 
-def _registered(objective: Objective) -> str | None:
+def _registered(objective: Objective, points: dict[str, metadata.EntryPoint]) -> str | None:
     """The name under which an objective's class is registered, or a function in its module that makes it."""
-    for point in metadata.entry_points(group=GROUP):
+    for point in points.values():
         make = point.load()
         same = inspect.isfunction(make) and make.__annotations__.get("return") == type(objective).__name__
         if make is type(objective) or (same and make.__module__ == type(objective).__module__):
@@ -131,45 +168,56 @@ def _plain(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _terms(node: ast.expr, weight: float, text: str):
-    """(weight, objective) of every term of a sum."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        yield from _terms(node.left, weight, text)
-        yield from _terms(node.right, weight, text)
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-        factor, rest = (node.left, node.right) if _is_number(node.left) else (node.right, node.left)
-        if not _is_number(factor):
-            raise _not_a_line(text)
-        yield from _terms(rest, weight * float(ast.literal_eval(factor)), text)
-    else:
-        yield weight, _single(node, text)
+def _terms(tree: ast.expr, text: str) -> list[tuple[float, ast.expr]]:
+    """(weight, objective) of every term of a sum, in order."""
+    found: list[tuple[float, ast.expr]] = []
+    left = [(1.0, tree)]
+    while left:
+        weight, node = left.pop()
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            left += [(weight, node.right), (weight, node.left)]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            factor = _number(node.left)
+            rest = node.right
+            if factor is None:
+                factor, rest = _number(node.right), node.left
+            if factor is None:
+                raise _not_a_line(text)
+            left.append((weight * factor, rest))
+        else:
+            found.append((weight, node))
+        if len(found) + len(left) > MOST_TERMS:
+            raise ObjectiveError("objective", f"has more than {MOST_TERMS} terms", "Join equal ones")
+    return found
 
 
-def _is_number(node: ast.expr) -> bool:
-    try:
-        return isinstance(ast.literal_eval(node), int | float)
-    except ValueError:
-        return False
+def _number(node: ast.expr) -> float | None:
+    """The number that a constant is, with a sign or not; None where it is none."""
+    sign = 1.0
+    while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        sign, node = -sign if isinstance(node.op, ast.USub) else sign, node.operand
+    value = node.value if isinstance(node, ast.Constant) else None
+    return sign * as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _single(node: ast.expr, text: str) -> Objective:
+def _single(node: ast.expr, text: str, points: dict[str, metadata.EntryPoint]) -> Objective:
     """One objective: a name, or a call with keyword arguments that are literals."""
     if isinstance(node, ast.Name):
-        return get(node.id)
+        return _made(node.id, {}, points)
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
         raise _not_a_line(text)
     try:
         params = {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError):
         raise _not_a_line(text) from None
-    if None in params:
+    if None in params or len(params) < len(node.keywords):
         raise _not_a_line(text)
-    return get(node.func.id, **params)
+    return _made(node.func.id, params, points)
 
 
 def _not_a_line(text: str) -> ObjectiveError:
     return ObjectiveError(
         "objective",
-        f"{text!r} is not a sum of objectives",
+        f"{shown(text)} is not a sum of objectives",
         "Write it like 0.7*latency + 0.3*worst_step, or cvar(alpha=0.95)",
     )

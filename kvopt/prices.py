@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
-from kvopt.errors import KvoptError
+from kvopt.arguments import as_float, scalar
+from kvopt.errors import KvoptError, shown
 from kvopt.platform import Platform
 
 
@@ -43,6 +46,28 @@ class Prices:
     tails: tuple[tuple[float, float], ...] = ()
     deadlines: tuple[tuple[float, float], ...] = ()
 
+    def __post_init__(self) -> None:
+        fix = "See kvopt.objective.Prices for what each field holds"
+        _check_number("prices per_second", self.per_second, fix)
+        for name in _BY_TIER:
+            given = getattr(self, name)
+            try:
+                values = np.asarray(given, float)
+            except (TypeError, ValueError, OverflowError):
+                values = None
+            if values is None or values.ndim != 1:
+                raise ObjectiveError(f"prices {name}", f"must be one number for each tier, got {shown(given)}", fix)
+            object.__setattr__(self, name, values)
+        for name in ("tails", "deadlines"):
+            pairs = getattr(self, name)
+            if not (
+                isinstance(pairs, tuple | list) and all(isinstance(p, tuple | list) and len(p) == 2 for p in pairs)
+            ):
+                raise ObjectiveError(f"prices {name}", f"must be pairs of numbers, got {shown(pairs)}", fix)
+            for number in (number for pair in pairs for number in pair):
+                _check_number(f"prices {name}", number, fix)
+            object.__setattr__(self, name, tuple(tuple(pair) for pair in pairs))
+
     @classmethod
     def zero(cls, platform: Platform) -> Prices:
         """Nothing costs anything."""
@@ -76,7 +101,7 @@ class Prices:
             When a price is negative or not finite, or everything is free.
         """
         for field in ("per_second", *_BY_TIER):
-            values = np.atleast_1d(np.asarray(getattr(self, field), float))
+            values = np.atleast_1d(as_float(self.per_second) if field == "per_second" else getattr(self, field))
             if not (np.isfinite(values).all() and (values >= 0).all()):
                 raise ObjectiveError(
                     f"objective {name!r} {field}",
@@ -139,6 +164,12 @@ def tail_mean(step_s: np.ndarray, share: float) -> float:
     whole = int(count)
     part = longest[whole] * (count - whole) if whole < len(longest) else 0.0
     return float((longest[:whole].sum() + part) / count)
+
+
+def _check_number(field: str, value: Any, fix: str) -> None:
+    """Refuse what is no number; which numbers make sense is asked when a platform is known."""
+    if isinstance(value, bool) or not isinstance(scalar(value), Real):
+        raise ObjectiveError(field, f"must be a number, got {shown(value)}", fix)
 
 
 def _check_steps(name: str, prices: Prices) -> None:

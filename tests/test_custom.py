@@ -77,9 +77,62 @@ def test_it_is_refused_by_name_where_nothing_stands_for_it(ask):
         ask(drawn(0))
 
 
-def test_a_sum_with_declared_ones_is_refused():
-    with pytest.raises(ObjectiveError, match="adds 'energy x delay', a function of the loads"):
-        drawn(0).with_objective(objective.latency() + EnergyDelay())
+def test_a_sum_with_prices_per_byte_is_refused():
+    prices = objective.energy({}, {drawn(0).platform.tiers[0].name: 1e-9})
+    with pytest.raises(ObjectiveError, match="adds 'energy x delay', a function of the loads, to prices per byte"):
+        drawn(0).with_objective(prices + EnergyDelay())
+
+
+class SummableEnergyDelay(EnergyDelay, objective.Summable):
+    """The same function, to be multiplied and added."""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_sum_with_a_function_of_the_loads_is_one_and_has_the_value_of_its_terms(seed):
+    plain = drawn(seed)
+    placement = random_placement(plain, np.random.default_rng(seed))
+
+    def value(wanted) -> float:
+        return kvopt.evaluate(plain.with_objective(wanted), placement).objective
+
+    parts = objective.latency(), objective.worst_step(), objective.late_steps(0.5 * value(objective.worst_step()))
+    mixed = 2e-9 * SummableEnergyDelay() + 0.5 * parts[0] + 3 * parts[1] + 0.25 * parts[2]
+    assert plain.with_objective(mixed).custom
+    assert not plain.with_objective(mixed).timed
+    expected = 2e-9 * value(EnergyDelay()) + 0.5 * value(parts[0]) + 3 * value(parts[1]) + 0.25 * value(parts[2])
+    assert value(mixed) == pytest.approx(expected, rel=1e-12)
+    assert value(2e-9 * SummableEnergyDelay()) == pytest.approx(2e-9 * value(EnergyDelay()), rel=1e-12)
+    assert value(EnergyDelay() + 0.5 * parts[0]) == pytest.approx(value(EnergyDelay()) + 0.5 * value(parts[0]))
+
+
+def test_a_multiple_is_annealed_and_refused_elsewhere_as_the_function_is():
+    instance = drawn(3).with_objective(2e-9 * SummableEnergyDelay())
+    lru = kvopt.solve(instance, "lru")
+    found = kvopt.solve(instance, "anneal", start=lru, time_limit=20)
+    assert found.objective <= lru.objective * (1 + 1e-12)
+    assert found.bound is None
+    with pytest.raises(MethodError, match="is a function of the loads"):
+        kvopt.bound(instance)
+
+
+class Wear(kvopt.Objective):
+    """Bytes written to the last tier, by a class that inherits the protocol itself."""
+
+    name, unit = "wear", "B"
+
+    def prices(self, platform: kvopt.Platform) -> objective.Prices:
+        prices = objective.Prices.zero(platform)
+        prices.write[-1] = 1.0
+        return prices
+
+
+def test_a_class_that_inherits_objective_can_be_weighted_and_summed():
+    instance = general_instance(np.random.default_rng(5), given_start=False)
+    placement = random_placement(instance, np.random.default_rng(5))
+    total = sum([2e-3 * Wear(), objective.latency()])
+    values = [kvopt.evaluate(instance.with_objective(o), placement).objective for o in (Wear(), objective.latency())]
+    found = kvopt.evaluate(instance.with_objective(total), placement).objective
+    assert found == pytest.approx(2e-3 * values[0] + values[1], rel=1e-12)
 
 
 def test_an_expression_alone_is_refused():
