@@ -19,6 +19,7 @@ if ctrl_c.is_command():  # Before the rest is imported, which may take seconds.
 # isort: split
 
 from kvopt import instances
+from kvopt.arguments import expect, path_of
 from kvopt.compare import Comparison, compare, sub_instance
 from kvopt.errors import Infeasible, KvoptError
 from kvopt.evaluate import Evaluation, evaluate
@@ -97,6 +98,8 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     # Imported on use: its package brings the compiled kernels along, which ``import kvopt`` should not pay for.
     from kvopt.bounds.certificate import verify as slow_path
 
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
+    expect(Certificate, "certificate", certificate, "Give a kvopt.Certificate; of a bound, its certificate")
     return slow_path(instance, certificate)
 
 
@@ -105,6 +108,7 @@ def accepts(instance: Instance, objective: Objective | None = None) -> dict[str,
 
     See :func:`kvopt.objective.accepts`.
     """
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
     return _accepts(instance.objective if objective is None else objective, instance)
 
 
@@ -113,4 +117,5 @@ def export_model(instance: Instance, path: str | Path, *, backend: str | None = 
     # Imported on use: its package brings HiGHS along.
     from kvopt.exact.export import export_model as write
 
-    return write(instance, path, backend=backend, field=field)
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
+    return write(instance, path_of(field, path), backend=backend, field=field)

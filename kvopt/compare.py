@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import expect
+from kvopt.errors import MethodError, shown
 from kvopt.instance import Instance
 from kvopt.objective import Objective
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
-from kvopt.solve import ALIASES, ENGINES, GUIDED, bound, check_accepts, methods, solve
+from kvopt.solve import ALIASES, ENGINES, GUIDED, bound, check_accepts, check_instance, methods, solve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,6 +181,7 @@ def compare(
         Before any work, for an unknown method or an objective without a bound; afterwards where the bound fails, or the
         only method asked for.
     """
+    check_instance(instance)
     names = check_methods(methods)
     if objective is not None:
         instance = instance.with_objective(objective)
@@ -253,6 +256,7 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: 
     steps : int
         Steps of the part.
     """
+    check_instance(instance)
     trace = instance.trace
     first = max(int(trace.write_step.min()), 0)
     last = min(first + steps, trace.n_steps)
@@ -326,14 +330,16 @@ def check_methods(names: Sequence[str]) -> list[str]:
     MethodError
         For a name that no method has.
     """
-    from kvopt.errors import MethodError
-
     known = methods()
+    fix = f"Give a list of some of: {', '.join(known)}"
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise MethodError("methods", f"must be a list of names, got {shown(names)}", fix)
     resolved = []
     for name in names:
+        expect(str, "methods", name, fix, MethodError)
         name = ALIASES.get(name, name)
         if name not in known:
-            raise MethodError("methods", f"there is no method {name!r}", f"Choose from: {', '.join(known)}")
+            raise MethodError("methods", f"there is no method {shown(name)}", f"Choose from: {', '.join(known)}")
         if name not in resolved:
             resolved.append(name)
     return resolved

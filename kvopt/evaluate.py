@@ -11,9 +11,11 @@ from itertools import combinations
 
 import numpy as np
 
+from kvopt.arguments import expect
 from kvopt.counts import counted
+from kvopt.errors import KvoptError
 from kvopt.instance import Instance
-from kvopt.placement import Placement
+from kvopt.placement import Placement, check_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,7 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     -------
     Evaluation
     """
+    _check_arguments(instance, placement)
     platform, rules, trace = instance.platform, instance.rules, instance.trace
     rate = platform.bandwidth_bytes_per_s[:, None]
     in_state, new, moved = counted(instance, placement)
@@ -133,6 +136,29 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
         held_bytes=held,
         weight_bytes=instance.weight_bytes_per_slot * trace.n_slots,
     )
+
+
+def _check_arguments(instance: Instance, placement: Placement) -> None:
+    """Refuse what is no placement of the instance; one that breaks its rules is counted all the same."""
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
+    expect(Placement, "placement", placement, "Give a kvopt.Placement; of a result, its placement")
+    check_blocks(placement, instance)
+    if not placement.n_intervals:
+        return
+    n_states = len(instance.states)
+    for name, values, most in (
+        ("start", placement.start, instance.n_slots),
+        ("stop", placement.stop, instance.n_slots),
+        ("state", placement.state, n_states - 1),
+    ):
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > most:
+            value = low if low < 0 else high
+            raise KvoptError(
+                f"placement {name}",
+                f"has {value}, outside 0..{most}",
+                "Give a placement of this instance's slots and states",
+            )
 
 
 def _objective(instance: Instance, latency_s: float, step_s: np.ndarray, load_s: np.ndarray) -> float:

@@ -34,12 +34,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import whole
 from kvopt.errors import MethodError
 from kvopt.instance import Instance, Moves
 from kvopt.pages import with_lives_of_pages
 from kvopt.platform import Platform
 from kvopt.result import Bound, Progress, Result, Role, Termination, one_line
-from kvopt.solve import ALIASES, bound, check_arguments, solve
+from kvopt.solve import ALIASES, bound, check_arguments, check_instance, solve
 from kvopt.units import count
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 _KNOWS_THE_FUTURE = {"lru": "belady", "static-oldest": "static-hottest"}
 """The clairvoyant method nearest to an online one."""
 _PHASES = 8
+_MOST_PHASES = 100_000
 _SHARE_OF_FREE = 0.25
 _SHARE_OF_BOUND = 0.35
 _SHARE_OF_PAGES = 0.15
@@ -237,11 +239,11 @@ def explain(
         When :meth:`Trace.paged` refuses ``page_tokens``.
     """
     began = time.perf_counter()
+    check_instance(instance)
     method = _policy(method, time_limit)
     if not instance.timed:
         raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Explain that")
-    if phases < 1:
-        raise MethodError("phases", f"must be at least 1, got {phases}", "Give the number of phases")
+    phases = whole("phases", phases, "Give the number of phases", MethodError, most=_MOST_PHASES)
 
     tokens = instance
     if page_tokens is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt import feasibility
-from kvopt.errors import InstanceError
+from kvopt.arguments import MOST_COUNT, amount, expect, whole
+from kvopt.errors import InstanceError, shown
 from kvopt.frozen import ReadOnlyArrays
+from kvopt.memory import check_fits
 from kvopt.model_spec import ModelSpec
 from kvopt.objective import Objective, Prices, checked_prices, is_custom, latency
-from kvopt.objective_text import spell
+from kvopt.objective_text import parse, spell
 from kvopt.platform import Platform
 from kvopt.residency import states
 from kvopt.trace import PREFILL, Trace
 
 if TYPE_CHECKING:
     from kvopt.placement import Placement
+
+_PLATFORM_FIX = "Give a kvopt.Platform, the name of a preset, or the path of a .toml file"
+_RULES_FIX = "Give a kvopt.Rules, or a mapping such as {'copies': 'inclusive'}"
 
 
 class Copies(Enum):
@@ -136,7 +142,9 @@ class Instance(ReadOnlyArrays):
     ----------
     trace : Trace
     platform : Platform
+        Or the name of a preset, or the path of a .toml file.
     rules : Rules
+        Or a mapping of some of its fields, as ``{"copies": "inclusive"}``.
     weight_bytes : float
         Bytes of model weights that stay in the fastest tier; what is left of its capacity is for the KV cache.
     weight_bytes_per_slot : float
@@ -144,7 +152,7 @@ class Instance(ReadOnlyArrays):
     batch : int
         Sequences that decode together; only tokens per second depend on it.
     objective : Objective
-        What placements are to be good at; see :mod:`kvopt.objective`.
+        What placements are to be good at; see :mod:`kvopt.objective`. Or a line of text (:mod:`kvopt.objective_text`).
     initial : int8[B], optional
         State (see :mod:`kvopt.residency`) of each prefilled block in slot 0; others' entries count for nothing. Free
         unless given.
@@ -157,7 +165,7 @@ class Instance(ReadOnlyArrays):
         When the fastest tier, less the weights, cannot hold the largest block, or when the tiers cannot hold the
         blocks alive in some slot; :mod:`kvopt.feasibility` says what is checked.
     InstanceError
-        For numbers that mean nothing.
+        For numbers that mean nothing, arguments of another class, or more slots than the machine's memory can count.
     """
 
     trace: Trace
@@ -170,12 +178,7 @@ class Instance(ReadOnlyArrays):
     initial: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("weight_bytes", "weight_bytes_per_slot"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InstanceError(name, f"must be 0 or more, got {value!r}", "Give bytes")
-        if self.batch < 1:
-            raise InstanceError("batch", f"must be at least 1, got {self.batch!r}", "Give the number of sequences")
+        self._take_arguments()
         _check_weights(self.weight_bytes, self.platform)
         if self.rules.balanced and len(self.platform.tiers) != 2:
             raise InstanceError(
@@ -194,6 +197,23 @@ class Instance(ReadOnlyArrays):
                 f"balanced reads under {self.objective.name!r} weigh a tier's price against steps that may not count",
                 "Choose reads='nearest', or an objective without either the price of reads or that of steps",
             )
+
+    def _take_arguments(self) -> None:
+        """Refuse arguments of a wrong class, and store what shorter forms stand for."""
+        expect(Trace, "trace", self.trace, "Give a kvopt.Trace, as kvopt.load_trace(path) returns it", InstanceError)
+        platform = expect((Platform, str, Path), "platform", self.platform, _PLATFORM_FIX, InstanceError)
+        rules = expect((Rules, Mapping), "rules", self.rules, _RULES_FIX, InstanceError)
+        taken = {
+            "platform": platform if isinstance(platform, Platform) else Platform.preset(platform),
+            "rules": rules if isinstance(rules, Rules) else _rules(rules),
+            "objective": parse(self.objective) if isinstance(self.objective, str) else self.objective,
+            "batch": whole("batch", self.batch, "Give the number of sequences", InstanceError),
+        }
+        for name in ("weight_bytes", "weight_bytes_per_slot"):
+            taken[name] = amount(name, getattr(self, name), "Give bytes", InstanceError, least=0)
+        for name, value in taken.items():
+            object.__setattr__(self, name, value)
+        _check_memory(self.trace, self.platform)
 
     @cached_property
     def prices(self) -> Prices:
@@ -224,6 +244,13 @@ class Instance(ReadOnlyArrays):
         placement : Placement
             Of this instance; for a policy's, ``kvopt.solve(instance, "lru").placement``.
         """
+        from kvopt.placement import Placement
+
+        fix = "Give a kvopt.Placement; of a result, its placement"
+        expect(Placement, "initial", placement, fix, InstanceError)
+        if len(placement.ptr) != self.trace.n_blocks + 1:
+            problem = f"places {len(placement.ptr) - 1} blocks, the trace has {self.trace.n_blocks}"
+            raise InstanceError("initial", problem, "Give a placement of this instance")
         return replace(self, initial=placement.states_in(0, self))
 
     def with_objective(self, objective: Objective) -> Instance:
@@ -241,7 +268,7 @@ class Instance(ReadOnlyArrays):
         kv_bits: int | None = None,
         weight_bits: float | None = None,
         rules: Rules | None = None,
-        hbm_bytes: float | None = None,
+        hbm_bytes: float | str | None = None,
     ) -> Instance:
         """A published model's sizes on a platform, with the reads of a trace.
 
@@ -258,8 +285,9 @@ class Instance(ReadOnlyArrays):
         kv_bits, weight_bits : number, optional
             Bits a number; the model's defaults unless given.
         rules : Rules, optional
-        hbm_bytes : float, optional
-            Bytes of the fastest tier left for the KV cache, beside the weights; what the platform has unless given.
+        hbm_bytes : float or str, optional
+            Bytes of the fastest tier left for the KV cache, next to the weights, as in 24e9 or "24GB"; by default what
+            the platform has.
 
         Raises
         ------
@@ -268,8 +296,10 @@ class Instance(ReadOnlyArrays):
         InstanceError
             When the trace's lanes are not the model's layers, or the weights or the KV cache do not fit.
         """
+        expect(Trace, "trace", trace, "Give a kvopt.Trace, as kvopt.load_trace(path) returns it", InstanceError)
         model = model if isinstance(model, ModelSpec) else ModelSpec.preset(model)
         platform = platform if isinstance(platform, Platform) else Platform.preset(platform)
+        batch = whole("batch", batch, "Give the number of sequences", InstanceError)
         _check_lanes(trace, model)
         read_bytes = model.weight_bytes_read_per_layer(batch, weight_bits)
         weight_bytes = model.weight_bytes(weight_bits)
@@ -278,7 +308,7 @@ class Instance(ReadOnlyArrays):
         if hbm_bytes is not None:
             platform = _with_room(platform, hbm_bytes, weight_bytes)
         trace = trace.with_size_bytes(model.kv_bytes_per_token_layer(kv_bits) * batch)
-        return cls(trace, platform, rules or Rules(), weight_bytes, read_bytes, batch)
+        return cls(trace, platform, Rules() if rules is None else rules, weight_bytes, read_bytes, batch)
 
     @property
     def n_slots(self) -> int:
@@ -313,8 +343,8 @@ class Instance(ReadOnlyArrays):
         np.subtract.at(change, self.death_slot, self.trace.size_bytes)
         return np.cumsum(change)[:-1]
 
-    def with_hbm_bytes(self, hbm_bytes: float) -> Instance:
-        """The same problem with this much of the fastest tier left for the KV cache."""
+    def with_hbm_bytes(self, hbm_bytes: float | str) -> Instance:
+        """The same problem with this much of the fastest tier left for the KV cache, as in 3e6 or "3MB"."""
         return replace(self, platform=_with_room(self.platform, hbm_bytes, self.weight_bytes))
 
     def with_lanes(self, count: int) -> Instance:
@@ -333,6 +363,7 @@ class Instance(ReadOnlyArrays):
             For another number.
         """
         n_lanes, platform = self.trace.n_lanes, self.platform
+        count = whole("lanes", count, "Give a number of lanes", InstanceError, least=-MOST_COUNT)
         if not 1 <= count <= n_lanes:
             raise InstanceError("lanes", f"there are {n_lanes}, of which {count!r} cannot be had", "Give some of them")
         for tier, capacity in list(enumerate(self.capacity_bytes))[1:-1]:
@@ -377,17 +408,40 @@ class Instance(ReadOnlyArrays):
         }
 
 
+def _rules(given: Mapping) -> Rules:
+    """Rules by a mapping of their fields."""
+    known = [f.name for f in fields(Rules)]
+    for name in given:
+        if name not in known:
+            raise InstanceError(f"rules[{shown(name)}]", "no such rule", f"Known rules: {', '.join(known)}")
+    return Rules(**given)
+
+
+def _check_memory(trace: Trace, platform: Platform) -> None:
+    """Refuse more slots than there is memory for: even the evaluator counts bytes by slot, tier, pair and channel."""
+    tiers, channels = len(platform.tiers), len(platform.channels)
+    by_slot = 8 * (2 + 3 * tiers + 2 * tiers**2 + 3 * channels)
+    what = f"{trace.n_steps:,} steps of {trace.n_lanes:,} lanes over {tiers} tiers"
+    fix = "Check n_steps and n_lanes, or take a window of the trace"
+    check_fits(float(trace.n_slots) * by_slot, "trace", what, fix, InstanceError)
+
+
 def _with_room(platform: Platform, hbm_bytes: float, weight_bytes: float) -> Platform:
     """The platform with a fastest tier that holds the weights and this much of the KV cache."""
-    if not hbm_bytes > 0:
-        raise InstanceError("hbm_bytes", f"must be greater than 0, got {hbm_bytes!r}", "Give bytes")
-    return platform.with_capacity(hbm_bytes + weight_bytes)
+    given = amount("hbm_bytes", hbm_bytes, error=InstanceError, above=0, unlimited=True)
+    return platform.with_capacity(given + weight_bytes)
 
 
 def _checked_initial(instance: Instance) -> np.ndarray:
     """The initial states as int8[B], read-only, after refusing what no placement could begin with."""
-    given = np.asarray(instance.initial)
     trace, held = instance.trace, instance.states
+    fix = f"Give one of the states 0 to {len(held) - 1} for each block, as kvopt.residency numbers them"
+    try:
+        given = np.asarray(instance.initial)
+    except (ValueError, TypeError):
+        raise InstanceError("initial", "is no array of states", fix) from None
+    if given.dtype.kind not in "iu":
+        raise InstanceError("initial", f"must be whole numbers, got {shown(instance.initial)}", fix)
     if given.shape != (trace.n_blocks,):
         raise InstanceError("initial", f"has shape {given.shape}, the trace {trace.n_blocks} blocks", "Give one each")
     prefilled = trace.write_step == PREFILL

@@ -8,10 +8,13 @@ from enum import Enum
 
 import numpy as np
 
+from kvopt.arguments import expect, whole
+from kvopt.errors import KvoptError, shown
 from kvopt.frozen import ReadOnlyArrays
 from kvopt.instance import Instance
 from kvopt.tallies import block_ranges, owners, slices
 from kvopt.trace import PREFILL
+from kvopt.trace_checks import whole_numbers
 
 
 class ViolationKind(Enum):
@@ -82,15 +85,16 @@ class Placement(ReadOnlyArrays):
 
     def __post_init__(self) -> None:
         if self.state is None:
-            object.__setattr__(self, "state", np.zeros(len(self.start), np.int8))
+            object.__setattr__(self, "state", np.zeros(np.size(self.start), np.int8))
         for name, dtype in (("ptr", np.int64), ("start", np.int64), ("stop", np.int64), ("state", np.int8)):
-            given = np.asarray(getattr(self, name))
-            array = np.ascontiguousarray(given, dtype)
+            given = _flat(f"placement {name}", getattr(self, name))
+            array = whole_numbers(f"placement {name}", given, dtype)
             # What nobody may write to can be shared; the intervals may be gigabytes.
             if array.flags.writeable and np.shares_memory(array, given):
                 array = array.copy()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
+        _check_shape(self)
 
     @property
     def block(self) -> np.ndarray:
@@ -126,7 +130,13 @@ class Placement(ReadOnlyArrays):
         state : int[I], optional
             0 throughout unless given.
         """
-        given = [np.asarray(a) for a in (block, start, stop, np.zeros(len(block), np.int8) if state is None else state)]
+        n_blocks = whole("n_blocks", n_blocks, "Give the number of blocks of the trace", least=0, most=2**48)
+        state = np.zeros(np.size(block), np.int8) if state is None else state
+        columns = {"block": block, "start": start, "stop": stop, "state": state}
+        given = [_whole_column(f"intervals' {name}", values) for name, values in columns.items()]
+        if len({len(column) for column in given}) > 1:
+            lengths = ", ".join(str(len(column)) for column in given)
+            raise KvoptError("intervals", f"columns have lengths {lengths}", "Give one value of each for each interval")
         ptr = np.zeros(n_blocks + 1, np.int64)
         columns = [np.empty(len(given[0]), dtype) for dtype in (np.int64, np.int64, np.int8)]
         filled = 0
@@ -221,6 +231,7 @@ class Placement(ReadOnlyArrays):
         instance : Instance
         most : int
         """
+        expect(Instance, "instance", instance, "Give the instance it should be a placement of")
         names = [t.name for t in instance.platform.tiers]
         wrong = _interval_violations(self, instance, names[0], most)
         if wrong:
@@ -246,14 +257,57 @@ class Placement(ReadOnlyArrays):
         return found
 
 
+def check_blocks(placement: Placement, instance: Instance) -> None:
+    """Refuse a placement of another trace.
+
+    Raises
+    ------
+    KvoptError
+        When it has another number of blocks.
+    """
+    given, wanted = len(placement.ptr) - 1, instance.trace.n_blocks
+    if given != wanted:
+        raise KvoptError("placement", f"has {given} blocks, the instance {wanted}", "Give a placement of this instance")
+
+
+def _flat(field: str, values) -> np.ndarray:
+    """The values as an array of one dimension."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):
+        raise KvoptError(field, "is no array of numbers", "Give whole numbers") from None
+    if array.ndim != 1:
+        raise KvoptError(field, f"must have one dimension, got {shown(values)}", "Give a list of whole numbers")
+    return array
+
+
+def _whole_column(field: str, values) -> np.ndarray:
+    """The values as integers, of whatever width they are."""
+    array = _flat(field, values)
+    return array if array.dtype.kind == "i" else whole_numbers(field, array, np.int64)
+
+
+def _check_shape(placement: Placement) -> None:
+    """Refuse arrays that do not fit together."""
+    ptr, count = placement.ptr, len(placement.start)
+    fix = "Give intervals as kvopt.Placement describes, or use Placement.from_intervals"
+    for name in ("stop", "state"):
+        if len(getattr(placement, name)) != count:
+            raise KvoptError(f"placement {name}", f"has {len(getattr(placement, name))} entries, start {count}", fix)
+    if not len(ptr) or ptr[0] != 0 or ptr[-1] != count or (ptr[1:] < ptr[:-1]).any():
+        raise KvoptError("placement ptr", f"must ascend from 0 to the number of intervals, {count}", fix)
+
+
 def _by_block(n_blocks: int, block: np.ndarray, *columns: np.ndarray) -> Iterator[list[np.ndarray]]:
     """Block, start, stop and state of consecutive blocks' intervals, in order of block and start, a part at a time."""
     counts = np.zeros(n_blocks, np.int64)
     ascending, before = True, -1
     for piece in slices(len(block)):
         owner = block[piece].astype(np.int64)
-        if owner.max() >= n_blocks:
-            raise ValueError(f"an interval names block {owner.max()} of {n_blocks}")
+        for block_number in (owner.max(), owner.min()):
+            if not 0 <= block_number < n_blocks:
+                problem = f"an interval names block {block_number} of {n_blocks}"
+                raise KvoptError("intervals' block", problem, "Number the blocks as the trace does")
         counts += np.bincount(owner, minlength=n_blocks)
         ascending &= bool(before <= owner[0] and (owner[1:] >= owner[:-1]).all())
         before = owner[-1]
@@ -282,8 +336,7 @@ def _joined(block, start, stop, state) -> tuple[np.ndarray, ...]:
 
 
 def _interval_violations(placement: Placement, instance: Instance, tier: str, most: int) -> list[Violation]:
-    if len(placement.ptr) != instance.trace.n_blocks + 1:
-        raise ValueError(f"placement has {len(placement.ptr) - 1} blocks, the instance {instance.trace.n_blocks}")
+    check_blocks(placement, instance)
     size = instance.trace.size_bytes
     kinds = (ViolationKind.LIFETIME, ViolationKind.ORDER, ViolationKind.STATE)
     found: dict[ViolationKind, list[Violation]] = {kind: [] for kind in kinds}

@@ -7,12 +7,13 @@ import time
 from dataclasses import replace
 
 from kvopt import interrupts
-from kvopt.errors import MethodError
+from kvopt.arguments import expect, path_of, real, whole
+from kvopt.errors import MethodError, shown
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.objective import Objective, accepts, latency
 from kvopt.placement import Placement
-from kvopt.result import Bound, OnProgress, Progress, Result, Role, Termination, lies_above
+from kvopt.result import Bound, Certificate, OnProgress, Progress, Result, Role, Termination, lies_above
 
 ENGINES = ("anneal", "exact")
 GUIDED = "guided"
@@ -87,9 +88,12 @@ def solve(
     MethodError
         For an unknown method or option.
     """
+    method = check_arguments(method, time_limit, start)
+    check_instance(instance)
+    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
+    expect((Bound, type(None)), "bound", bound, "Give a kvopt.Bound, as kvopt.bound(instance) returns it", MethodError)
     if objective is not None:
         instance = instance.with_objective(objective)
-    method = check_arguments(method, time_limit, start)
     if method in ENGINES:
         check_accepts(instance, method)
     if method == "anneal":
@@ -101,6 +105,17 @@ def solve(
     return _policy(instance, method, bound, on_progress, options)
 
 
+def check_instance(instance: Instance) -> None:
+    """Refuse what is no instance.
+
+    Raises
+    ------
+    MethodError
+        When it is of another class.
+    """
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)", MethodError)
+
+
 def check_arguments(method: str, time_limit: float | None, start: Placement | Result | str | None = None) -> str:
     """The method's own name, after refusing what :func:`solve` would refuse: for callers with long work before it.
 
@@ -109,14 +124,17 @@ def check_arguments(method: str, time_limit: float | None, start: Placement | Re
     MethodError
         For an unknown method, a time limit that is not positive, or a start that the method does not take.
     """
+    expect(str, "method", method, f"Choose one of: {', '.join(methods())}", MethodError)
     method = ALIASES.get(method, method)
     _check_time_limit(time_limit)
     if method not in methods():
-        raise MethodError("method", f"there is no method {method!r}", f"Choose one of: {', '.join(methods())}")
+        raise MethodError("method", f"there is no method {shown(method)}", f"Choose one of: {', '.join(methods())}")
     if start is not None and method not in ENGINES:
         raise MethodError("start", f"{method!r} takes no start", "Leave it out")
+    fix = "Give a kvopt.Placement, a result that has one, or the name of a policy"
+    expect((Placement, Result, str, type(None)), "start", start, fix, MethodError)
     if isinstance(start, str) and ALIASES.get(start, start) not in methods():
-        raise MethodError("start", f"there is no method {start!r}", f"Choose one of: {', '.join(methods())}")
+        raise MethodError("start", f"there is no method {shown(start)}", f"Choose one of: {', '.join(methods())}")
     return method
 
 
@@ -136,8 +154,8 @@ def check_accepts(instance: Instance, engine: str) -> None:
 
 
 def _check_time_limit(time_limit: float | None) -> None:
-    if time_limit is not None and not time_limit > 0:
-        raise MethodError("time_limit", f"must be greater than 0, got {time_limit!r}", "Give seconds")
+    if time_limit is not None:
+        real("time_limit", time_limit, "Give seconds", MethodError, above=0, unlimited=True)
 
 
 @interrupts.interruptible
@@ -174,10 +192,13 @@ def bound(
     """
     from kvopt import bounds
 
+    check_instance(instance)
+    expect(str, "bound method", method, "Choose one of: dual, aggregate", MethodError)
     _check_time_limit(time_limit)
     if objective is not None:
         instance = instance.with_objective(objective)
     check_accepts(instance, "bound")
+    _check_bound_options(options)
     if method == "aggregate":
         _checked(bounds.aggregate_bound, options)
         return bounds.aggregate_bound(instance)
@@ -185,7 +206,20 @@ def bound(
         return bounds.dual_bound(
             instance, time_limit_s=time_limit, on_progress=on_progress, **_checked(bounds.dual_bound, options)
         )
-    raise MethodError("bound method", f"there is no {method!r}", "Choose one of: dual, aggregate")
+    raise MethodError("bound method", f"there is no {shown(method)}", "Choose one of: dual, aggregate")
+
+
+def _check_bound_options(options: dict) -> None:
+    """Refuse options of a wrong class; what they mean is checked where they are used."""
+    fix = "Give a kvopt.Bound of this instance, or its certificate"
+    expect((Bound, Certificate, type(None)), "start", options.get("start"), fix, MethodError)
+    for name in ("target_s", "gap", "tolerance"):
+        if options.get(name) is not None:
+            real(name, options[name], "Give a number", MethodError)
+    if options.get("threads") is not None:
+        whole("threads", options["threads"], "Give the number of threads", MethodError)
+    if options.get("checkpoint") is not None:
+        path_of("checkpoint", options["checkpoint"], MethodError)
 
 
 def _placement(instance: Instance, start: Placement | Result | str | None) -> Placement | None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from kvopt.errors import TraceError
+from kvopt.arguments import scalar
+from kvopt.errors import TraceError, shown
 from kvopt.trace import PREFILL, Trace
 
 
@@ -40,13 +43,14 @@ def top_share_accesses(scores: np.ndarray, share: float) -> np.ndarray:
         If `share` is outside (0, 1], `scores` is not a three-dimensional array with at least as many tokens as steps,
         or a score of a present token is negative or not finite.
     """
-    if not 0 < share <= 1:
-        raise TraceError("share", f"must be in (0, 1], got {share!r}", "Give the share of present tokens to read")
-    scores = np.asarray(scores)
+    share = scalar(share)
+    if isinstance(share, bool) or not isinstance(share, Real | Decimal) or not 0 < share <= 1:
+        raise TraceError("share", f"must be in (0, 1], got {shown(share)}", "Give the share of present tokens to read")
+    scores = _array("scores", scores, "fiu", "Give attention probabilities")
     if scores.ndim != 3 or not 0 < scores.shape[0] <= scores.shape[2] or scores.shape[1] == 0:
         raise TraceError("scores", f"have shape {scores.shape}", "Give (steps, layers, prompt tokens + steps)")
     # The decimal that was written, not its binary neighbour: 0.1 of 50 tokens is 5, not a rounding error more.
-    exact_share = Fraction(str(share))
+    exact_share = Fraction(share) if isinstance(share, Fraction) else Fraction(str(share))
     read = np.zeros(scores.shape, bool)
     for step in range(scores.shape[0]):
         present = present_tokens(scores.shape, step)
@@ -101,6 +105,9 @@ def trace_from_reads(
     TraceError
         If a token is read before it is written, or `size_bytes` is not greater than 0.
     """
+    read = _array("read", read, "b", "Give what top_share_accesses returns")
+    if read.ndim != 3 or not 0 < read.shape[0] <= read.shape[2] or read.shape[1] == 0:
+        raise TraceError("read", f"has shape {read.shape}", "Give (steps, layers, prompt tokens + steps)")
     n_steps, n_lanes, n_tokens = read.shape
     step, lane, token = np.nonzero(read)
     written = np.maximum(np.arange(n_tokens) - (n_tokens - n_steps), PREFILL)
@@ -110,8 +117,19 @@ def trace_from_reads(
         n_steps=n_steps,
         n_lanes=n_lanes,
         lane=np.repeat(np.arange(n_lanes), n_tokens),
-        size_bytes=np.full(n_lanes * n_tokens, size_bytes),
+        size_bytes=size_bytes,
         write_step=np.tile(written, n_lanes),
         name=name,
-        provenance=dict(provenance or {}),
+        provenance={} if provenance is None else provenance,
     )
+
+
+def _array(field: str, values: Any, kinds: str, fix: str) -> np.ndarray:
+    """The values as an array whose dtype is of one of the kinds."""
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError):
+        raise TraceError(field, "is no array: its rows differ in length", fix) from None
+    if array.dtype.kind not in kinds:
+        raise TraceError(field, f"has dtype {array.dtype}", fix)
+    return array
