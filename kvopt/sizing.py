@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import real, whole
 from kvopt.errors import Infeasible, MethodError
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
@@ -131,12 +132,9 @@ def size(
     KvoptError
         For an unknown ``vary``.
     """
-    for name, value in (("target_latency_s", target_latency_s), ("time_limit", time_limit), ("tolerance", tolerance)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise MethodError(name, f"must be finite and greater than 0, got {value!r}", "Give seconds, or a share")
-    if not instance.timed:
-        raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Size for that")
-    search = _Search(axis(instance, vary), target_latency_s, time_limit, seed, tolerance, on_progress)
+    along = check(instance, target_latency_s, vary, time_limit, tolerance)
+    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
+    search = _Search(along, target_latency_s, time_limit, seed, tolerance, on_progress)
     termination = Termination.FINISHED
     try:
         search.rule_out()
@@ -146,6 +144,24 @@ def size(
     if termination is Termination.FINISHED and search.late(1.0):
         termination = Termination.TIME_LIMIT
     return search.found(instance, termination)
+
+
+def check(
+    instance: Instance, target_latency_s: float, vary: str, time_limit: float | None, tolerance: float = 0.01
+) -> Axis:
+    """What is varied, after refusing what :func:`size` would refuse: for callers with long work before it.
+
+    Parameters and Raises as of :func:`size`.
+    """
+    along = axis(instance, vary)
+    for name, value in (("target_latency_s", target_latency_s), ("time_limit", time_limit), ("tolerance", tolerance)):
+        if value is None and name == "time_limit":
+            continue
+        if not real(name, value, "Give seconds, or a share", MethodError) > 0:
+            raise MethodError(name, f"must be finite and greater than 0, got {value!r}", "Give seconds, or a share")
+    if not instance.timed:
+        raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Size for that")
+    return along
 
 
 class _Search:

@@ -17,11 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from kvopt import interrupts
+from kvopt.arguments import amount, as_float, expect, real, scalar, whole
 from kvopt.compare import compare
-from kvopt.errors import MethodError
+from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.fingerprint import fingerprint
 from kvopt.instance import Instance
 from kvopt.result import Progress, Role, relative_gap, versions
@@ -36,6 +38,14 @@ METHODS = ("static-hottest", "belady", "look-ahead", "anneal")
 """Quick placements, and the annealer, which starts from the best of them."""
 
 OnValueProgress = Callable[[str, Progress], None]
+
+
+_STORED_FIX = "Keep points as SweepPoint.to_json writes them"
+
+
+def _stored(field: str, value: Any) -> float:
+    """A finite number of 0 or more from a file."""
+    return float(real(field, value, _STORED_FIX, least=0))
 
 
 @dataclass(frozen=True)
@@ -106,16 +116,16 @@ class SweepPoint:
         """
         bound, achieved = data["bound"], data["achieved"]
         return cls(
-            value=float(data["value"]),
-            bound_s=float(bound["value"]),
-            bound_source=str(bound["source"]),
+            value=_stored("value", data["value"]),
+            bound_s=_stored("bound.value", bound["value"]),
+            bound_source=expect(str, "bound.source", bound["source"], _STORED_FIX),
             bound_role=Role(bound["role"]),
-            verified=bool(bound["verified"]),
-            achieved_s=float(achieved["objective"]),
-            method=str(achieved["method"]),
-            lower_from=float(data["lower_from"]),
-            upper_from=float(data["upper_from"]),
-            elapsed_s=float(data["elapsed_s"]),
+            verified=expect(bool, "bound.verified", bound["verified"], _STORED_FIX),
+            achieved_s=_stored("achieved.objective", achieved["objective"]),
+            method=expect(str, "achieved.method", achieved["method"], _STORED_FIX),
+            lower_from=_stored("lower_from", data["lower_from"]),
+            upper_from=_stored("upper_from", data["upper_from"]),
+            elapsed_s=_stored("elapsed_s", data["elapsed_s"]),
         )
 
 
@@ -263,10 +273,11 @@ def sweep(
     KvoptError
         For an unknown ``vary``, or a value at which there is no instance.
     """
-    along = axis(instance, vary)
-    _check(instance, time_limit, processes)
+    along, wanted = check(instance, vary, values, time_limit=time_limit, processes=processes)
+    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
+    for point in expect((tuple, list), "done", done, "Give points of an earlier sweep", MethodError):
+        expect(SweepPoint, "done", point, "Give points of an earlier sweep", MethodError)
     known = {point.value for point in done}
-    wanted = _values(along, values)
     left = [value for value in wanted if value not in known]
     cores = os.cpu_count() or 1
     processes = max(1, min(processes or cores, len(left)))
@@ -293,23 +304,43 @@ def sweep(
     return found()
 
 
-def _check(instance: Instance, time_limit: float | None, processes: int | None) -> None:
+def check(
+    instance: Instance, vary: str, values: Iterable[float], *, time_limit: float | None, processes: int | None = None
+) -> tuple[Axis, list[float]]:
+    """What is varied and its values, ascending, after refusing what :func:`sweep` would: for callers with work first.
+
+    Parameters and Raises as of :func:`sweep`.
+    """
+    along = axis(instance, vary)
     check_arguments("anneal", time_limit)
     if not instance.timed:
         raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Sweep that")
-    if processes is not None and processes < 1:
-        raise MethodError("processes", f"must be at least 1, got {processes}", "Give the number of processes")
+    if processes is not None:
+        whole("processes", processes, "Give the number of processes", MethodError)
+    return along, _values(along, values)
 
 
 def _values(along: Axis, values: Iterable[float]) -> list[float]:
     """Ascending and distinct; each has been seen to make an instance, so that no hour of work ends in an error."""
-    whole = along.is_capacity
-    wanted = sorted({float(math.floor(v)) if whole and math.isfinite(v) else v for v in map(float, values)})
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise MethodError("values", f"must be numbers, got {shown(values)}", "Give at least one value, in a list")
+    numbers = [_number(along, value) for value in values]
+    wanted = sorted({float(math.floor(v)) if along.is_capacity and math.isfinite(v) else v for v in numbers})
     if not wanted:
         raise MethodError("values", "there is none", "Give at least one value")
     for value in wanted:
         along.at(value)
     return wanted
+
+
+def _number(along: Axis, value: Any) -> float:
+    """A value as a float; amounts such as "3MB" are taken as well."""
+    if isinstance(value, str):
+        value = amount(along.name, value, f"Give {along.unit}, as in 3e6 or '3MB'")
+    value = scalar(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise KvoptError(along.name, f"must be a number, got {shown(value)}", f"Give {along.unit}")
+    return as_float(value)
 
 
 def _measure(job: _Job, value: float, tell: Callable[[tuple[str, Progress]], None]) -> SweepPoint:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kvopt.errors import KvoptError
+from kvopt.errors import KvoptError, shown
 from kvopt.fingerprint import fingerprint
 from kvopt.instance import Instance
+from kvopt.reading import read_json, reason
 from kvopt.sweep import SweepPoint
 from kvopt.vary import Axis, axis
 
@@ -41,7 +41,9 @@ def load(
         When the file holds no sweep, or one of another instance, ``vary``, seed or time limit; the message names which.
     """
     along = axis(instance, vary)
-    data = _read(Path(path), field, fix)
+    data = read_json(path, field, fix)
+    if not (isinstance(data, dict) and isinstance(data.get("points"), list)):
+        raise KvoptError(field, f"{path} holds no sweep", fix)
     here = {
         "instance": instance.summary(),
         "vary": along.name,
@@ -52,7 +54,7 @@ def load(
         theirs = _look_up(data, name)
         if theirs != mine and not _is_varied(along, name) and not _is_later(data, name):
             raise KvoptError(
-                field, f"{path} holds another sweep: its {'.'.join(name)} is {theirs!r}, not {mine!r}", fix
+                field, f"{path} holds another sweep: its {'.'.join(name)} is {shown(theirs)}, not {shown(mine)}", fix
             )
     if data.get("fingerprint") != fingerprint(along.neutral):
         problem = f"{path} holds another sweep: its trace, platform or rules differ, or another version made it"
@@ -60,19 +62,7 @@ def load(
     try:
         return tuple(SweepPoint.from_json(point) for point in data["points"])
     except (KeyError, TypeError, ValueError) as error:
-        raise KvoptError(field, f"{path} has a point that is none ({error!r})", fix) from None
-
-
-def _read(path: Path, field: str, fix: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise KvoptError(field, f"cannot read {path} ({error.strerror or error})", fix) from None
-    except ValueError:
-        raise KvoptError(field, f"{path} is no JSON", fix) from None
-    if not (isinstance(data, dict) and isinstance(data.get("points"), list)):
-        raise KvoptError(field, f"{path} holds no sweep", fix)
-    return data
+        raise KvoptError(field, f"{path} has a point that is none ({reason(error)})", fix) from None
 
 
 def _leaves(data: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kvopt.errors import KvoptError
+from kvopt.arguments import expect
+from kvopt.errors import KvoptError, shown
 from kvopt.instance import Instance
+from kvopt.platform import Platform
 from kvopt.result import Certificate
 from kvopt.trace import PREFILL
 from kvopt.units import bytes_text
@@ -153,14 +155,33 @@ def axis(instance: Instance, vary: str) -> Axis:
     KvoptError
         When the platform has no such channel, or one is named twice.
     """
+    expect(Instance, "instance", instance, "Give a kvopt.Instance")
+    names = check_name(instance.platform, vary)
     if vary in _CAPACITIES:
         return Axis(instance, vary, (), _CAPACITIES[vary] % len(instance.platform.tiers))
     known = [c.name for c in instance.platform.channels]
+    return Axis(instance, "+".join(names), tuple(known.index(name) for name in names))
+
+
+def check_name(platform: Platform, vary: str) -> list[str]:
+    """The channels that a name joins, or the name of a capacity alone; it takes no instance to say that it is wrong.
+
+    Raises
+    ------
+    KvoptError
+        As :func:`axis`.
+    """
+    expect(str, "vary", vary, f"Give {HBM_BYTES}, {BACKING_BYTES} or channels joined by +")
+    if vary in _CAPACITIES:
+        return [vary]
+    known = [c.name for c in platform.channels]
     names = [name.strip() for name in vary.split("+")]
     for number, name in enumerate(names):
         if name not in known:
             choices = ", ".join([*_CAPACITIES, *known])
-            raise KvoptError("vary", f"there is no channel {name!r}", f"Choose from: {choices}; channels join by +")
+            raise KvoptError(
+                "vary", f"there is no channel {shown(name)}", f"Choose from: {choices}; channels join by +"
+            )
         if name in names[:number]:
             raise KvoptError("vary", f"channel {name!r} is named twice", "Name it once")
-    return Axis(instance, "+".join(names), tuple(known.index(name) for name in names))
+    return names

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, output, sweep_file
+from kvopt import describe, output, sizing, sweep_file
 from kvopt.cli.group import main
 from kvopt.cli.instance import instance_options
 from kvopt.cli.out import (
@@ -25,6 +25,7 @@ from kvopt.cli.out import (
 from kvopt.cli.types import AMOUNT, SPREAD
 from kvopt.progress import display
 from kvopt.result import Termination
+from kvopt.sweep import check
 
 
 @main.command()
@@ -41,6 +42,7 @@ from kvopt.result import Termination
 def size(instance, target, vary, time_limit, seed, json_path) -> None:
     """The least memory or bandwidth that meets a decode time on TRACE: proven from below, achieved from above."""
     check_outputs(json_path)
+    sizing.check(instance, target, vary, time_limit)
     compile_kernels(instance)
     keep_answer(instance)
     with display("lower") as show:
@@ -73,6 +75,7 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
     """The curve of the decode time of TRACE over HBM or bandwidth: certified from below, achieved from above."""
     check_outputs(json_path, plot_path=plot_path)
     name, values = vary
+    check(instance, name, values, time_limit=time_limit, processes=processes)
     done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
     keep = None if str(json_path) == STDOUT else lambda sweep: write_json(sweep.to_json(), json_path)
     compile_kernels(instance)

@@ -13,7 +13,9 @@ from kvopt import objective_text, policies
 from kvopt.cli.named import INSTANCE_OPTIONS, given, named, own_unless_given
 from kvopt.cli.types import AMOUNT, NAMED_AMOUNT, one_at_most
 from kvopt.errors import KvoptError
+from kvopt.instances import LEAST_ACCESSES
 from kvopt.solve import ALIASES
+from kvopt.vary import check_name
 
 _DEFAULT_HBM_SHARE = 0.25
 """HBM for the embedded trace, as a share of its peak KV bytes: small enough that placement matters."""
@@ -53,6 +55,7 @@ def instance_options(command, paging: bool = True, trace_argument=_trace_argumen
         seed,
         **rest,
     ):
+        check_vary(rest.get("vary"), platform, instance_name)
         own = named(trace, instance_name, accesses, seed)
         rules = {"copies": copies, "moves": moves, "reads": reads, "writes": writes}
         rules = kvopt.Rules(**own_unless_given(own, rules))
@@ -143,6 +146,27 @@ def instance_options(command, paging: bool = True, trace_argument=_trace_argumen
         ),
     ]
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), with_instance)
+
+
+def check_vary(vary: str | tuple[str, list[float]] | None, platform: str, instance_name: str | None) -> None:
+    """Refuse a wrong --vary before a trace is read or an instance made: a typing error should cost no time.
+
+    Parameters
+    ----------
+    vary : str or (str, list of float), optional
+        As the command takes it; None of commands that have no such option.
+    platform, instance_name : str
+        Of the options.
+    """
+    if vary is None:
+        return
+    name = vary if isinstance(vary, str) else vary[0]
+    if instance_name is None or given("platform"):
+        base = kvopt.Platform.preset(platform)
+    else:
+        # The least of the family has the platform of all.
+        base = kvopt.instances.make(instance_name, LEAST_ACCESSES).platform
+    check_name(base, name)
 
 
 def _with_capacities(
