@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from kvopt import interrupts
 from kvopt.anneal.lanes import one_stands_for_all
+from kvopt.arguments import expect, path_of, real
 from kvopt.bounds import dual_bound
-from kvopt.errors import KvoptError, MethodError
+from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.instance import Instance
 from kvopt.output import write_whole
+from kvopt.reading import read_json
 from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
 from kvopt.solve import bound as bound_of
 from kvopt.solve import solve
@@ -213,18 +215,42 @@ def _rows_of(path: Path, study: Study, scale: str, seed: int) -> dict[tuple[str,
     data = _read(path, fix)
     for name, mine in (("study", study.name), ("scale", scale), ("seed", seed), ("version", versions()["kvopt"])):
         if data.get(name) != mine:
-            raise KvoptError("--out", f"{path} is of another run: its {name} is {data.get(name)!r}, not {mine!r}", fix)
+            raise KvoptError(
+                "--out", f"{path} is of another run: its {name} is {shown(data.get(name))}, not {mine!r}", fix
+            )
+    for row in data["rows"]:
+        _check_row(path, row, fix)
     return {(row["setting"], row["policy"]): row for row in data["rows"]}
+
+
+def _check_row(path: Path, row: Row, fix: str) -> None:
+    """Refuse a row that could not be gone on from."""
+    where, below = (
+        f"row {shown(row['setting'])}, {shown(row['policy'])}",
+        "Delete the row, or take up nothing with --fresh",
+    )
+    for name in ("decode_s", "reproduced_s", "took_s"):
+        if name not in row:
+            raise KvoptError("--out", f"{path}: {where} has no {name}", below)
+        real(f"{path}: {where}: {name}", row[name], below, least=0)
+    roles = [role.value for role in Role]
+    if row.get("role") not in roles:
+        raise KvoptError("--out", f"{path}: {where} has role {shown(row.get('role'))}", below)
+    expect(bool, f"{path}: {where}: feasible", row.get("feasible"), below)
+    details = expect(dict, f"{path}: {where}: details", row.get("details"), below)
+    if "window_steps" in details or "ratio" in details:
+        for name in ("window_steps", "ratio"):
+            real(f"{path}: {where}: details.{name}", details.get(name), below)
 
 
 def _read(path: Path, fix: str) -> dict[str, Any]:
     """What the file of a run says, with rows that have settings and policies."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(row[name], str) for row in data["rows"] for name in ("setting", "policy")):
-            raise TypeError("a row's setting or policy is no text")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KvoptError("--out", f"{path} is no study's ({error})", fix) from None
+    data = read_json(path, "--out", fix, kind="no study's")
+    rows = data.get("rows") if isinstance(data, dict) else None
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise KvoptError("--out", f"{path} is no study's (it has no rows)", fix)
+    if not all(isinstance(row.get(name), str) for row in rows for name in ("setting", "policy")):
+        raise KvoptError("--out", f"{path} is no study's (a row's setting or policy is no text)", fix)
     return data
 
 
@@ -241,13 +267,15 @@ def load(path: str | os.PathLike) -> StudyRun:
     KvoptError
         When there is no such run.
     """
-    file = Path(path) / FILE if Path(path).is_dir() else Path(path)
+    given = path_of("--out", path)
+    file = given / FILE if os.path.isdir(given) else given
     fix = "Name a folder that kvopt study wrote, or the study.json in it"
     data = _read(file, fix)
-    try:
-        return StudyRun(data["study"], data["scale"], data["seed"], tuple(data["rows"]), data["complete"], (file,))
-    except KeyError as error:
-        raise KvoptError("--out", f"{file} does not say its {error}", fix) from None
+    for name, kind in (("study", str), ("scale", str), ("seed", int), ("complete", bool)):
+        if name not in data:
+            raise KvoptError("--out", f"{file} does not say its {name!r}", fix)
+        expect(kind, f"{file}: {name}", data[name], fix)
+    return StudyRun(data["study"], data["scale"], data["seed"], tuple(data["rows"]), data["complete"], (file,))
 
 
 def _with_bound(found: dict[tuple[str, str], Row], setting: Setting, policy: str) -> Row | None:
