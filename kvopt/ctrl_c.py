@@ -42,6 +42,7 @@ _SHOW_CURSOR = "\r\x1b[?25h\x1b[K"
 class _State:
     answering = False
     in_hand = False
+    so_far = "nothing was finished"
     patience_s = _PATIENCE_S
     ending = threading.Lock()
     """Taken by the thread that ends the process, and never given back."""
@@ -83,7 +84,7 @@ def answer() -> None:
 def _note(signum, frame) -> None:
     """The main thread's own handler, once it comes to run it."""
     if not _State.in_hand:
-        _end("nothing was finished")
+        _end(_State.so_far)
     interrupts.note(signum, frame)
 
 
@@ -100,8 +101,7 @@ def _watch(reading: int) -> None:
         if until is None:
             continue
         if not _State.in_hand:
-            # The handler, or the end of the command, is a moment away where the main thread is not stuck.
-            _end("nothing was finished")
+            _end(_State.so_far)
         if now >= until or (came and now - first > _SAME_S):
             _end("ended in the midst of it")
 
@@ -153,10 +153,11 @@ def keep_answer(n_runs: int = 0) -> None:
 
 @contextmanager
 def one_command() -> Iterator[None]:
-    """Within it, at first, nothing is in hand."""
-    _State.in_hand = False
+    """Within it, at first, nothing is in hand; after it, all is written."""
+    _State.in_hand, _State.so_far = False, "nothing was finished"
     try:
         yield
+        _State.so_far = "but all was finished by then"
     finally:
         _State.in_hand = False
 

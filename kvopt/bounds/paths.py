@@ -21,6 +21,7 @@ from __future__ import annotations
 import functools
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,6 +32,8 @@ TILE_BLOCKS = 1 << 14
 """Blocks worked on together: their arrays stay in a core's cache."""
 _THREADS = 2
 """More would mostly wait for the interpreter."""
+_MOST_JOBS = 64
+"""That lanes are shared out to."""
 _TILE_STEP_S, _BLOCK_STEP_S, _SLOT_S = 11e-6, 2e-9, 10e-6
 """Processor seconds of two states by step of a tile, by step of a block's life, and by slot."""
 _RUN_S = 50e-9
@@ -75,7 +78,6 @@ def cheapest_paths(
     cheapest = np.empty(trace.n_blocks)
     order = np.lexsort((trace.write_step, trace.lane))
     bounds = np.searchsorted(trace.lane[order], np.arange(trace.n_lanes + 1))
-
     stopped = threading.Event()
 
     def work(lane: int) -> None:
@@ -84,8 +86,14 @@ def cheapest_paths(
         for tile in np.array_split(mine, -(-len(mine) // TILE_BLOCKS)) if len(mine) else ():
             cheapest[tile] = _Tile(instance, tile, costs).solve(stopped)
 
+    def work_on_some(first: int, stop: int) -> None:
+        for lane in range(first, stop):
+            if not stopped.is_set():
+                work(lane)
+
+    ends = np.linspace(0, trace.n_lanes, min(trace.n_lanes, _MOST_JOBS) + 1).astype(int).tolist()
+    jobs = [functools.partial(work_on_some, *part) for part in pairwise(ends)]
     # numpy lets go of the interpreter in its loops. Lanes share nothing but what they read.
-    jobs = [functools.partial(work, lane) for lane in range(trace.n_lanes)]
     interrupts.side_by_side(jobs, _THREADS, stopped.set)
     if stopped.is_set():
         raise KeyboardInterrupt
