@@ -9,11 +9,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from kvopt.errors import KvoptError, shown
+from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.units import parse_amount
 
 MOST_COUNT = 2**31 - 1
 """Largest count of steps, lanes, sequences or tokens: what int32 columns hold."""
+MOST_SEED = 2**31 - 1
+"""What every engine's generator takes."""
 
 
 def expect(
@@ -137,3 +139,24 @@ def _of_class(value: Any) -> str:
 
 def _a(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def check_seed(seed: Any) -> None:
+    """Refuse what seeds no generator.
+
+    Raises
+    ------
+    MethodError
+    """
+    whole("seed", seed, "Give one", MethodError, least=0, most=MOST_SEED)
+
+
+def check_threads(threads: Any) -> None:
+    """Refuse a number of threads that cannot be had; None is for the default.
+
+    Raises
+    ------
+    MethodError
+    """
+    if threads is not None:
+        whole("threads", threads, "Give a number, or None for as many as there are cores", MethodError)

@@ -105,5 +105,9 @@ class Infeasible(InstanceError):
         self.shortfall_bytes = shortfall_bytes
 
 
+class PlacementError(KvoptError):
+    """Intervals that are no placement, or none of this instance."""
+
+
 class MethodError(KvoptError):
     """An unknown method, or a method asked for something it does not do."""

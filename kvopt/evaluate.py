@@ -13,9 +13,9 @@ import numpy as np
 
 from kvopt.arguments import expect
 from kvopt.counts import counted
-from kvopt.errors import KvoptError
 from kvopt.instance import Instance
-from kvopt.placement import Placement, check_blocks
+from kvopt.placement import Placement, check_placement
+from kvopt.tallies import exact_total
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class Evaluation:
     @property
     def moved_bytes(self) -> int:
         """All bytes moved between tiers."""
-        return int(self.move_bytes.sum())
+        return exact_total(self.move_bytes)
 
     @property
     def up_bytes(self) -> np.ndarray:
@@ -99,13 +99,23 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     ----------
     instance : Instance
     placement : Placement
-        Its intervals must lie inside the blocks' lives.
 
     Returns
     -------
     Evaluation
+
+    Raises
+    ------
+    PlacementError
+        When it has intervals outside the blocks' lives, or is of another number of blocks: of another instance.
     """
-    _check_arguments(instance, placement)
+    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
+    check_placement(instance, placement)
+    return evaluated(instance, placement)
+
+
+def evaluated(instance: Instance, placement: Placement) -> Evaluation:
+    """As :func:`evaluate`, of a placement that is known to be of the instance."""
     platform, rules, trace = instance.platform, instance.rules, instance.trace
     rate = platform.bandwidth_bytes_per_s[:, None]
     in_state, new, moved = counted(instance, placement)
@@ -138,29 +148,6 @@ def evaluate(instance: Instance, placement: Placement) -> Evaluation:
     )
 
 
-def _check_arguments(instance: Instance, placement: Placement) -> None:
-    """Refuse what is no placement of the instance; one that breaks its rules is counted all the same."""
-    expect(Instance, "instance", instance, "Give a kvopt.Instance(trace, platform)")
-    expect(Placement, "placement", placement, "Give a kvopt.Placement; of a result, its placement")
-    check_blocks(placement, instance)
-    if not placement.n_intervals:
-        return
-    n_states = len(instance.states)
-    for name, values, most in (
-        ("start", placement.start, instance.n_slots),
-        ("stop", placement.stop, instance.n_slots),
-        ("state", placement.state, n_states - 1),
-    ):
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > most:
-            value = low if low < 0 else high
-            raise KvoptError(
-                f"placement {name}",
-                f"has {value}, outside 0..{most}",
-                "Give a placement of this instance's slots and states",
-            )
-
-
 def _objective(instance: Instance, latency_s: float, step_s: np.ndarray, load_s: np.ndarray) -> float:
     """What the objective makes of the times."""
     if instance.custom:
@@ -173,10 +160,13 @@ def _linear(instance: Instance, read, new, moved, held) -> float:
     prices = instance.prices
     if not prices.linear:
         return 0.0
-    total = prices.read @ read.sum(axis=1) + prices.write @ new.sum(axis=1) + prices.hold @ held.sum(axis=1)
+    # Reads and writes have limits in all; what is held or moved in each of many slots has more than 64 bits.
+    total = prices.read @ read.sum(axis=1) + prices.write @ new.sum(axis=1)
+    total += prices.hold @ held.sum(axis=1, dtype=float)
     total += prices.read[0] * instance.weight_bytes_per_slot * instance.n_slots
     if not instance.rules.free_moves:
-        total += prices.write @ moved.sum(axis=(0, 2, 3)) + prices.move_out @ moved[:, :, 0].sum(axis=(1, 2))
+        total += prices.write @ moved.sum(axis=(0, 2, 3), dtype=float)
+        total += prices.move_out @ moved[:, :, 0].sum(axis=(1, 2), dtype=float)
     return float(total)
 
 

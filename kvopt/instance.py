@@ -162,8 +162,8 @@ class Instance(ReadOnlyArrays):
     ObjectiveError
         When the objective names what the platform does not have, or has a negative price.
     Infeasible
-        When the fastest tier, less the weights, cannot hold the largest block, or when the tiers cannot hold the
-        blocks alive in some slot; :mod:`kvopt.feasibility` says what is checked.
+        When the tiers, the fastest less the weights, cannot hold the blocks alive in some slot;
+        :mod:`kvopt.feasibility` says what is checked. A tier may be smaller than a block, and hold none.
     InstanceError
         For numbers that mean nothing, arguments of another class, or more slots than the machine's memory can count.
     """
@@ -380,7 +380,7 @@ class Instance(ReadOnlyArrays):
         TraceError
             When :meth:`Trace.paged` refuses the number or the trace.
         Infeasible
-            When the fastest tier cannot hold a page, or the tiers cannot hold those alive in some slot.
+            When the tiers cannot hold the pages alive in some slot.
         """
         return replace(self, trace=self.trace.paged(tokens_per_page))
 
@@ -428,7 +428,7 @@ def _check_memory(trace: Trace, platform: Platform) -> None:
 
 def _with_room(platform: Platform, hbm_bytes: float, weight_bytes: float) -> Platform:
     """The platform with a fastest tier that holds the weights and this much of the KV cache."""
-    given = amount("hbm_bytes", hbm_bytes, error=InstanceError, above=0, unlimited=True)
+    given = amount("hbm_bytes", hbm_bytes, error=InstanceError, least=0, unlimited=True)
     return platform.with_capacity(given + weight_bytes)
 
 
@@ -445,6 +445,14 @@ def _checked_initial(instance: Instance) -> np.ndarray:
     if given.shape != (trace.n_blocks,):
         raise InstanceError("initial", f"has shape {given.shape}, the trace {trace.n_blocks} blocks", "Give one each")
     prefilled = trace.write_step == PREFILL
+    if given.dtype.kind not in "iuf":
+        raise InstanceError("initial", f"has dtype {given.dtype}, not whole numbers", "Give int8")
+    if given.dtype.kind == "f":
+        broken = np.flatnonzero(prefilled & (given != np.floor(given)))
+        if len(broken):
+            problem = f"block {broken[0]} is in state {given[broken[0]]}, no whole number"
+            raise InstanceError("initial", problem, "Give int8")
+        given = np.where(prefilled, given, -1.0)
     wrong = np.flatnonzero(prefilled & ((given < 0) | (given >= len(held))))
     if len(wrong):
         raise InstanceError(

@@ -21,6 +21,10 @@ from kvopt.instance import Instance
 from kvopt.objective import Prices
 from kvopt.residency import entered, nearest
 
+_KEEPS_OUT = 100.0
+"""The price of a byte in a tier that holds none, in times of the dearest it can do in a slot. Four keep out the
+cheapest paths; with a hundred, none is drawn at the temperatures of smoothed ones either."""
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -48,7 +52,7 @@ class Lowered:
     holds : bool[S, K]
         The tiers that hold a block in each state.
     capacity_bytes : float64[K]
-        Infinite for a tier that all live blocks together cannot fill.
+        Infinite for a tier that all live blocks together cannot fill, 0 for one smaller than every block.
     live_bytes : float64[T]
     prices : Prices
         Of the objective; by-the-byte ones are in the tables.
@@ -118,6 +122,28 @@ class Lowered:
         return self.holds.shape[1]
 
     @property
+    def closed(self) -> np.ndarray:
+        """bool[K]: the tiers that hold no block."""
+        return self.capacity_bytes == 0
+
+    @property
+    def keep_out_price(self) -> np.ndarray:
+        """float64[K]: a price of a byte and slot at which nothing is worth a stay in a tier that is closed; else 0.
+
+        For a stay of n slots in another tier, a byte pays for n reads at most, and to come to exist there or to move
+        there and back. Rent of no capacity costs the dual nothing.
+        """
+        return np.where(self.closed, self.dearest_price, 0.0)
+
+    @property
+    def dearest_price(self) -> float:
+        """A price of a byte and slot that no block would pay for any tier while there is another."""
+        second = self.prices.per_second + sum(weight for weight, _ in self.prices.tails)
+        op = second * self.op_s_per_byte.max(axis=-1) + self.op_price_per_byte
+        write = second * self.write_s_per_byte.max(axis=-1) + self.write_price_per_byte
+        return _KEEPS_OUT * float(op.max() + write.max() or 1.0)
+
+    @property
     def occupancy(self) -> np.ndarray:
         """float64[S, K]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
         return self.holds.astype(float)
@@ -141,6 +167,7 @@ def lower(instance: Instance) -> Lowered:
     capacity = np.array(instance.capacity_bytes, float)
     capacity[held.all(axis=0)] = np.inf  # Holds every live block or the instance would have been refused.
     capacity[capacity >= live.max()] = np.inf
+    capacity[capacity < trace.size_bytes.min()] = 0.0
     initial = np.full(trace.n_blocks, -1, np.int8) if instance.initial is None else instance.initial
     swap = float(rules.balanced)
     return Lowered(

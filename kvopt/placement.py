@@ -9,12 +9,15 @@ from enum import Enum
 import numpy as np
 
 from kvopt.arguments import expect, whole
-from kvopt.errors import KvoptError, shown
+from kvopt.errors import PlacementError, TraceError, shown
 from kvopt.frozen import ReadOnlyArrays
 from kvopt.instance import Instance
 from kvopt.tallies import block_ranges, owners, slices
 from kvopt.trace import PREFILL
 from kvopt.trace_checks import whole_numbers
+
+MOST_STATE = 126
+"""States are int8."""
 
 
 class ViolationKind(Enum):
@@ -76,6 +79,12 @@ class Placement(ReadOnlyArrays):
         touch only where the state changes.
     state : int8[I], optional
         0 throughout unless given.
+
+    Raises
+    ------
+    PlacementError
+        When a column is not of whole numbers, or they do not fit together. What a placement breaks of an instance,
+        :meth:`violations` says.
     """
 
     ptr: np.ndarray
@@ -87,14 +96,19 @@ class Placement(ReadOnlyArrays):
         if self.state is None:
             object.__setattr__(self, "state", np.zeros(np.size(self.start), np.int8))
         for name, dtype in (("ptr", np.int64), ("start", np.int64), ("stop", np.int64), ("state", np.int8)):
-            given = _flat(f"placement {name}", getattr(self, name))
-            array = whole_numbers(f"placement {name}", given, dtype)
+            given = _flat(name, getattr(self, name))
+            array = _whole(name, given, dtype)
             # What nobody may write to can be shared; the intervals may be gigabytes.
             if array.flags.writeable and np.shares_memory(array, given):
                 array = array.copy()
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        _check_shape(self)
+        ptr, count = self.ptr, len(self.start)
+        if len(ptr) < 1 or ptr[0] != 0 or ptr[-1] != count or (ptr[1:] < ptr[:-1]).any():
+            raise PlacementError("ptr", "does not index the intervals", "Let it ascend from 0 to their number")
+        for name in ("stop", "state"):
+            if len(getattr(self, name)) != count:
+                raise PlacementError(name, f"has another length than start ({count})", "Give one an interval")
 
     @property
     def block(self) -> np.ndarray:
@@ -129,14 +143,15 @@ class Placement(ReadOnlyArrays):
             Intervals with ``start == stop`` are dropped.
         state : int[I], optional
             0 throughout unless given.
+
+        Raises
+        ------
+        PlacementError
+            For a block that there is not, a slot before the first, an interval that ends before it begins, a state that
+            no rules know, or numbers that are not whole.
         """
         n_blocks = whole("n_blocks", n_blocks, "Give the number of blocks of the trace", least=0, most=2**48)
-        state = np.zeros(np.size(block), np.int8) if state is None else state
-        columns = {"block": block, "start": start, "stop": stop, "state": state}
-        given = [_whole_column(f"intervals' {name}", values) for name, values in columns.items()]
-        if len({len(column) for column in given}) > 1:
-            lengths = ", ".join(str(len(column)) for column in given)
-            raise KvoptError("intervals", f"columns have lengths {lengths}", "Give one value of each for each interval")
+        given = _intervals(n_blocks, block, start, stop, np.zeros(np.size(block), np.int8) if state is None else state)
         ptr = np.zeros(n_blocks + 1, np.int64)
         columns = [np.empty(len(given[0]), dtype) for dtype in (np.int64, np.int64, np.int8)]
         filled = 0
@@ -172,7 +187,18 @@ class Placement(ReadOnlyArrays):
         states : int[B, T]
             What it says outside a block's life must be the last state.
         n_states : int
+
+        Raises
+        ------
+        PlacementError
+            For a table of another shape, or a state of none of those.
         """
+        states = np.asarray(states)
+        if states.ndim != 2 or states.dtype.kind not in "iub":
+            problem = f"has {states.ndim} axes of {states.dtype}, not 2 of whole numbers"
+            raise PlacementError("states", problem, "Give int[B, T]")
+        if states.size and not (states.min() >= 0 and states.max() < n_states):
+            raise PlacementError("states", f"must be from 0 to {n_states - 1}", "Number them as kvopt.residency does")
         padded = np.full((states.shape[0], states.shape[1] + 1), n_states - 1, np.int64)
         padded[:, 1:] = states
         change = np.diff(padded, axis=1) != 0
@@ -257,45 +283,46 @@ class Placement(ReadOnlyArrays):
         return found
 
 
-def check_blocks(placement: Placement, instance: Instance) -> None:
-    """Refuse a placement of another trace.
-
-    Raises
-    ------
-    KvoptError
-        When it has another number of blocks.
-    """
-    given, wanted = len(placement.ptr) - 1, instance.trace.n_blocks
-    if given != wanted:
-        raise KvoptError("placement", f"has {given} blocks, the instance {wanted}", "Give a placement of this instance")
-
-
-def _flat(field: str, values) -> np.ndarray:
+def _flat(name: str, values) -> np.ndarray:
     """The values as an array of one dimension."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError):
-        raise KvoptError(field, "is no array of numbers", "Give whole numbers") from None
+        raise PlacementError(name, "is no array of numbers", "Give whole numbers") from None
     if array.ndim != 1:
-        raise KvoptError(field, f"must have one dimension, got {shown(values)}", "Give a list of whole numbers")
+        raise PlacementError(name, f"must have one dimension, got {shown(values)}", "Give one number an interval")
     return array
 
 
-def _whole_column(field: str, values) -> np.ndarray:
-    """The values as integers, of whatever width they are."""
-    array = _flat(field, values)
-    return array if array.dtype.kind == "i" else whole_numbers(field, array, np.int64)
+def _whole(name: str, values: np.ndarray, dtype: type) -> np.ndarray:
+    """The values as a contiguous array of the dtype, after refusing what that would change."""
+    try:
+        return whole_numbers(name, values, dtype)
+    except TraceError as error:
+        raise PlacementError(error.field, error.problem, error.fix) from None
 
 
-def _check_shape(placement: Placement) -> None:
-    """Refuse arrays that do not fit together."""
-    ptr, count = placement.ptr, len(placement.start)
-    fix = "Give intervals as kvopt.Placement describes, or use Placement.from_intervals"
-    for name in ("stop", "state"):
-        if len(getattr(placement, name)) != count:
-            raise KvoptError(f"placement {name}", f"has {len(getattr(placement, name))} entries, start {count}", fix)
-    if not len(ptr) or ptr[0] != 0 or ptr[-1] != count or (ptr[1:] < ptr[:-1]).any():
-        raise KvoptError("placement ptr", f"must ascend from 0 to the number of intervals, {count}", fix)
+def _intervals(n_blocks: int, block, start, stop, state) -> list[np.ndarray]:
+    """The columns of intervals as they are, looked at."""
+    names, dtypes = ("block", "start", "stop", "state"), (np.int64, np.int64, np.int64, np.int8)
+    given = []
+    for name, values, dtype in zip(names, (block, start, stop, state), dtypes, strict=True):
+        array = _flat(name, values)
+        given.append(array if array.dtype.kind in "iu" else _whole(name, array, dtype))
+    if len({len(array) for array in given}) > 1:
+        raise PlacementError("block, start, stop, state", "have several lengths", "Give one of each an interval")
+    block, start, stop, state = given
+    for name, values, least, most in (("block", block, 0, n_blocks - 1), ("state", state, 0, MOST_STATE)):
+        for piece in slices(len(values)):
+            low, high = values[piece].min(), values[piece].max()
+            if low < least or high > most:
+                wrong = low if low < least else high
+                raise PlacementError(name, f"{wrong} is outside {least}..{most}", f"Give {name}s that there are")
+    for piece in slices(len(start)):
+        if (start[piece] < 0).any() or (stop[piece] < start[piece]).any():
+            problem = "an interval begins before slot 0, or ends before it begins"
+            raise PlacementError("start, stop", problem, "Swap them, or leave it out")
+    return given
 
 
 def _by_block(n_blocks: int, block: np.ndarray, *columns: np.ndarray) -> Iterator[list[np.ndarray]]:
@@ -304,10 +331,6 @@ def _by_block(n_blocks: int, block: np.ndarray, *columns: np.ndarray) -> Iterato
     ascending, before = True, -1
     for piece in slices(len(block)):
         owner = block[piece].astype(np.int64)
-        for block_number in (owner.max(), owner.min()):
-            if not 0 <= block_number < n_blocks:
-                problem = f"an interval names block {block_number} of {n_blocks}"
-                raise KvoptError("intervals' block", problem, "Number the blocks as the trace does")
         counts += np.bincount(owner, minlength=n_blocks)
         ascending &= bool(before <= owner[0] and (owner[1:] >= owner[:-1]).all())
         before = owner[-1]
@@ -335,8 +358,36 @@ def _joined(block, start, stop, state) -> tuple[np.ndarray, ...]:
     return block[~joins], start[~joins], stop[last], state[~joins]
 
 
+def check_placement(instance: Instance, placement: object, field: str = "placement") -> None:
+    """Refuse what is no placement of this instance; one whose tiers are too full is one.
+
+    Parameters
+    ----------
+    instance : Instance
+    placement : Placement
+    field : str
+        What names it in errors.
+
+    Raises
+    ------
+    PlacementError
+        When it has another number of blocks, intervals outside their lives or out of order, or states that the rules do
+        not know.
+    """
+    if not isinstance(placement, Placement):
+        raise PlacementError(field, f"is a {type(placement).__name__}", "Give a kvopt.Placement")
+    if len(placement.ptr) != instance.trace.n_blocks + 1:
+        problem = f"has {len(placement.ptr) - 1} blocks, the instance {instance.trace.n_blocks}"
+        raise PlacementError(field, problem, "Give a placement of this instance")
+    wrong = _interval_violations(placement, instance, instance.platform.tiers[0].name, 1)
+    if wrong:
+        raise PlacementError(field, f"is of no such instance: {wrong[0]}", "Give a placement of this instance")
+
+
 def _interval_violations(placement: Placement, instance: Instance, tier: str, most: int) -> list[Violation]:
-    check_blocks(placement, instance)
+    if len(placement.ptr) != instance.trace.n_blocks + 1:
+        problem = f"has {len(placement.ptr) - 1} blocks, the instance {instance.trace.n_blocks}"
+        raise PlacementError("placement", problem, "Give a placement of this instance")
     size = instance.trace.size_bytes
     kinds = (ViolationKind.LIFETIME, ViolationKind.ORDER, ViolationKind.STATE)
     found: dict[ViolationKind, list[Violation]] = {kind: [] for kind in kinds}

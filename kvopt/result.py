@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from kvopt.errors import KvoptError
-from kvopt.evaluate import Evaluation, evaluate
+from kvopt.errors import KvoptError, MethodError
+from kvopt.evaluate import Evaluation, evaluated
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 
@@ -114,12 +114,24 @@ class Certificate:
         ``per_second``.
     late_price : float64[C, T], optional
         Channel prices like lambda, at which reading from the cheapest tier shows which steps must miss a deadline.
+
+    Raises
+    ------
+    MethodError
+        When multipliers are no arrays of numbers. What they prove of an instance, if anything, :func:`kvopt.verify`
+        says.
     """
 
     channel_price: np.ndarray
     capacity_price_s_per_byte: np.ndarray
     step_price: np.ndarray | None = None
     late_price: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("channel_price", "capacity_price_s_per_byte", "step_price", "late_price"):
+            given = getattr(self, name)
+            if given is not None or name in ("channel_price", "capacity_price_s_per_byte"):
+                object.__setattr__(self, name, _multipliers(name, given))
 
     def second_price(self, per_second: float) -> np.ndarray:
         """float64[C, T]: units a second of each channel in each slot, lambda times omega.
@@ -163,6 +175,20 @@ class Certificate:
         from kvopt.certificate_io import load_certificate
 
         return load_certificate(path, instance)
+
+
+def _multipliers(name: str, given: object) -> np.ndarray:
+    """The same array where it is one of float64, else one made of it."""
+    if isinstance(given, np.ndarray) and given.dtype == np.float64:
+        return given
+    try:
+        array = np.asarray(given)
+    except ValueError:  # Rows of several lengths.
+        array = np.array(None)
+    if array.dtype.kind not in "iuf":
+        raise MethodError(f"certificate {name}", f"is no array of numbers, but {given!r:.60}", "Give float64")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, float) if array.ndim else array.astype(float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -393,7 +419,7 @@ class Result:
             raise AssertionError(f"{method} returned an infeasible placement: {wrong[0]}")
         optimal = termination is Termination.OPTIMAL
         status = SolutionStatus.OPTIMAL if optimal else SolutionStatus.FEASIBLE
-        return cls(method, placement, evaluate(instance, placement), termination, status, elapsed_s, **rest)
+        return cls(method, placement, evaluated(instance, placement), termination, status, elapsed_s, **rest)
 
 
 def one_line(error: Exception) -> str:

@@ -67,6 +67,18 @@ def owners(ptr: np.ndarray, lo: int, hi: int) -> np.ndarray:
     return np.repeat(np.arange(lo, hi), np.diff(ptr[lo : hi + 1]))
 
 
+def exact_total(values: np.ndarray) -> int:
+    """The sum of whole numbers of 0 or more, exact also where it has more than 64 bits.
+
+    Parameters
+    ----------
+    values : int64[...]
+        Fewer than 2^31.
+    """
+    low = int((values & 0xFFFFFFFF).sum(dtype=np.int64))
+    return (int((values >> 32).sum(dtype=np.int64)) << 32) + low
+
+
 def add_steps(change: np.ndarray, accesses: Accesses, block: np.ndarray, start: np.ndarray, stop: np.ndarray) -> None:
     """Count the bytes of blocks that are read in steps [start, stop), as changes from step to step.
 

@@ -50,7 +50,7 @@ LAYERS = (
         "tallies",
         "jit",
     },
-    {"lowering", "counts", "evaluate", "result", "trellis", "fingerprint", "certificate_io"},
+    {"lowering", "counts", "evaluate", "result", "trellis", "fingerprint", "certificate_io", "admissible"},
     {"exact", "anneal", "bounds", "policies", "sources", "models"},
     {
         "solve",
@@ -161,16 +161,10 @@ def test_engines_do_not_import_each_other(module):
 
 
 def test_the_certificate_is_verified_without_any_engine():
-    files = ("kvopt.bounds.certificate", "kvopt.bounds.paths")
+    files = ("kvopt.admissible", "kvopt.bounds.certificate", "kvopt.bounds.paths")
     used = {name for file in files for _, name in _imports(FILES[file])}
-    allowed = {
-        "kvopt.bounds.paths",
-        "kvopt.instance",
-        "kvopt.interrupts",
-        "kvopt.prices",
-        "kvopt.result",
-        "kvopt.tallies",
-    }
+    allowed = {"kvopt.errors", "kvopt.instance", "kvopt.interrupts", "kvopt.prices", "kvopt.result", "kvopt.tallies"}
+    allowed |= {"kvopt.admissible", "kvopt.bounds.paths"}
     assert {name for name in used if name.startswith("kvopt")} <= allowed
 
 

@@ -280,8 +280,7 @@ def test_arrays_that_are_right_are_taken_as_they_are():
 
 def _of_sizes(sizes, n_steps=2, **columns) -> Trace:
     n = len(sizes)
-    defaults = {"write_step": [-1] * n, "free_step": [n_steps] * n}
-    defaults |= columns
+    defaults = {"write_step": [-1] * n, "free_step": [n_steps] * n, **columns}
     runs = (range(n + 1), [max(w, 0) for w in defaults["write_step"]], defaults["free_step"])
     return Trace(n_steps, 1, [0] * n, sizes, defaults["write_step"], defaults["free_step"], *runs)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import check_seed, whole
 from kvopt.errors import MethodError
-from kvopt.evaluate import evaluate
+from kvopt.evaluate import evaluated
 from kvopt.instance import Instance
 from kvopt.placement import Placement
 from kvopt.result import OnProgress, Progress, Result, Termination
@@ -62,7 +63,7 @@ class _Search:
             raise _Over
         began = time.perf_counter()
         placement = self.place(self.instance, point[0], point[1] / 10)
-        cost = self.known[point] = evaluate(self.instance, placement).objective
+        cost = self.known[point] = evaluated(self.instance, placement).objective
         if self.best is None:
             # What is left to do after the search takes its time, too.
             self.deadline -= self.reserve * (time.perf_counter() - began)
@@ -127,16 +128,12 @@ def solve_guided(
     ----------
     Fang et al., IEEE CAL 2025, arXiv 2508.13231.
     """
+    check_seed(seed)
     for name, value in (("moves_per_level", moves_per_level), ("patience", patience)):
-        if value < 1:
-            raise MethodError(f"guided {name}", f"must be at least 1, got {value!r}", "Give a number of them")
+        whole(f"guided {name}", value, "Give one", MethodError)
     n_lanes = instance.trace.n_lanes
-    if search_lanes is not None and not 1 <= search_lanes <= n_lanes:
-        raise MethodError(
-            "guided search_lanes",
-            f"must be between 1 and the trace's {n_lanes}, got {search_lanes!r}",
-            "Give some lanes",
-        )
+    if search_lanes is not None:
+        whole("guided search_lanes", search_lanes, "Give one", MethodError, most=n_lanes)
     searched = instance if search_lanes in (None, n_lanes) else instance.with_lanes(search_lanes)
     began = time.perf_counter()
     deadline = began + (math.inf if time_limit_s is None else time_limit_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from kvopt.arguments import real, whole
 from kvopt.errors import MethodError
 
 
@@ -22,6 +23,11 @@ class Schedule:
         Share of the sweeps during which the capacity prices are charged in full; they fade to 0 after that.
     sample_tau : float
         Temperature at which the start is sampled from the dual.
+
+    Raises
+    ------
+    MethodError
+        For numbers outside these ranges, or a first temperature below the last.
     """
 
     sweeps: int = 24
@@ -31,9 +37,14 @@ class Schedule:
     sample_tau: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.sweeps < 0:
-            raise MethodError("sweeps", f"must be at least 0, got {self.sweeps}", "Give the number of sweeps")
-        if not self.first >= self.last > 0:
+        whole("sweeps", self.sweeps, "Give one", MethodError, least=0)
+        for name in ("first", "last", "sample_tau"):
+            real(name, getattr(self, name), "Give one", MethodError, above=0.0)
+        if not 0 <= real("rent_until", self.rent_until, "Give one", MethodError) <= 1:
+            raise MethodError(
+                "rent_until", f"must be from 0 to 1, got {self.rent_until!r}", "Give a share of the sweeps"
+            )
+        if not self.first >= self.last:
             raise MethodError(
                 "temperature",
                 f"must fall from first to last > 0, got {self.first} to {self.last}",

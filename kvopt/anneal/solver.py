@@ -14,19 +14,23 @@ from enum import Enum
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.admissible import admissible, admissible_guides
 from kvopt.anneal.large import anneal_windows, guide_tau, schedule_of
 from kvopt.anneal.moves import shuffle
 from kvopt.anneal.pairs import descend_pairs, sweep_s
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
+from kvopt.arguments import check_seed, check_threads, real, whole
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
-from kvopt.placement import Placement
+from kvopt.objective import latency
+from kvopt.placement import Placement, check_placement
 from kvopt.result import Certificate, Guide, OnProgress, Progress, Result, Termination
 from kvopt.trellis import Trellis, sample_placement
+from kvopt.trellis.multipliers import at_home
 from kvopt.trellis.rng import stream
 
 GUIDE_TAU = 0.0125
@@ -212,6 +216,13 @@ def solve_anneal(
     -------
     Result
 
+    Raises
+    ------
+    MethodError
+        For multipliers or guides that are not admissible, and for numbers that mean nothing.
+    PlacementError
+        For a start that is of another instance.
+
     References
     ----------
     Kirkpatrick, Gelatt and Vecchi (1983), optimization by simulated annealing; Geman and Geman (1984), the heat bath;
@@ -219,7 +230,9 @@ def solve_anneal(
     """
     began = time.perf_counter()
     move = _known_move(move)
+    _check(instance, seed, threads, restarts, start, schedule, bound_s, enough_s)
     low = lower(instance)
+    multipliers, guides = _checked_multipliers(instance, low, multipliers, guides)
     problem = make_problem(low)
     cells = int((low.death_slot - low.birth_slot).sum())
     steps_count = problem.stepwise or instance.custom
@@ -296,6 +309,34 @@ def solve_anneal(
         history=tuple(run.history),
         details={"schedules": run.schedules, "move": run.move.value, "restarts": restarts},
     )
+
+
+def _check(instance: Instance, seed, threads, restarts, start, schedule, bound_s, enough_s) -> None:
+    """Refuse what no chain could be given."""
+    check_seed(seed)
+    check_threads(threads)
+    if restarts is not None:
+        whole("restarts", restarts, "Give one", MethodError)
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise MethodError("schedule", f"is a {type(schedule).__name__}", "Give a kvopt.anneal.Schedule")
+    for name, value in (("bound_s", bound_s), ("enough_s", enough_s)):
+        if value is not None:
+            real(name, value, "Give one", MethodError)
+    if start is not None:
+        check_placement(instance, start, "start")
+
+
+def _checked_multipliers(
+    instance: Instance, low: Lowered, multipliers: Certificate | None, guides: Sequence[Guide]
+) -> tuple[Certificate | None, tuple[Guide, ...]]:
+    """Multipliers that the kernels can be given, of admissible ones."""
+    if instance.custom:
+        # Of an objective that nothing bounds: the decode time's, of the same shapes.
+        instance = instance.with_objective(latency())
+    if multipliers is not None:
+        multipliers = at_home(low, admissible(instance, multipliers, "multipliers"))
+    guides = admissible_guides(instance, guides)
+    return multipliers, tuple(replace(guide, certificate=at_home(low, guide.certificate)) for guide in guides)
 
 
 def _guide(

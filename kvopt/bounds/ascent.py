@@ -75,7 +75,7 @@ class Ascent:
 
     def __post_init__(self) -> None:
         self.asked, self.share = self.trellis, 1.0
-        self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes))
+        self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes) & ~self.low.closed)
         self.capacity = self.low.capacity_bytes[self.tiers][:, None]
         self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
@@ -178,7 +178,7 @@ class Ascent:
         """Multipliers of x."""
         low = self.low
         nu = x[: self.n_prices].reshape(low.n_channels, low.n_slots)
-        mu = np.zeros((low.n_tiers, low.n_slots))
+        mu = np.repeat(low.keep_out_price[:, None], low.n_slots, axis=1)
         u = x[self.n_prices : self.n_prices + self.n_rents]
         mu[self.tiers] = u.reshape(len(self.tiers), low.n_slots) * self.capacity_unit
         return Certificate(nu / nu.sum(axis=0), mu, self._step_price(x) if low.prices.stepwise else None)

@@ -6,6 +6,8 @@ feasible placement
     sum_t max_c load[c, t] / B_c  >=  D(lambda, mu)
         = sum_{c,t} lambda base / B  -  sum_{k,t} mu C_k  +  sum_i s_i * (cheapest path of block i at these prices).
 
+A tier that is smaller than every block holds none, so its C_k counts as 0.
+
 An objective in which single steps count is the largest of the sums sum_n omega[n] step[n] over a polytope of step
 prices omega; any point of it will do, with omega[n] lambda[c, t] in place of lambda. For a tail that counts w in all
 and the mean of the m longest steps, the polytope is 0 <= omega[n] <= w / m, sum_n omega[n] <= w; for several, the sum
@@ -45,6 +47,7 @@ import math
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.admissible import admissible
 from kvopt.bounds.paths import cheapest_paths, most_additions
 from kvopt.instance import Instance
 from kvopt.prices import LATE, tail_steps
@@ -52,8 +55,8 @@ from kvopt.result import Certificate
 from kvopt.tallies import read_bytes
 
 _UNIT_ROUNDOFF = 2.0**-53
-_DUST, _MOST = 1e-150, 1e150
-"""Prices below are taken as 0, so that products do not underflow; none are above."""
+_DUST = 1e-150
+"""Prices below are taken as 0, so that products do not underflow."""
 
 
 @interrupts.interruptible
@@ -72,14 +75,13 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     Raises
     ------
     ValueError
-        When the multipliers have the wrong shape or sign, or when channel prices add up to more than 1 in a slot.
+        A :class:`kvopt.errors.MethodError` that names the multipliers that are not admissible; see
+        :func:`kvopt.admissible.admissible`.
     """
-    lam, mu = _checked(instance, certificate)
+    lam, mu = _used(instance, admissible(instance, certificate))
     rho, omega, sigma = (_byte_prices(instance, lam, role) for role in ("read", "write", "move_out"))
-    capacity = np.array(instance.capacity_bytes, float)
+    capacity = capacity_of(instance)
     bounded = mu.any(axis=1)
-    if not np.isfinite(capacity[bounded]).all():
-        raise ValueError("a tier of infinite capacity has a price: the dual value is minus infinity")
     held = (mu + instance.prices.hold[:, None]).T @ instance.states.T.astype(float)
     paths = cheapest_paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
     gains = (
@@ -89,6 +91,18 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     )
     rent = math.fsum((mu[bounded] * capacity[bounded][:, None]).ravel())
     return math.fsum((*gains, -rent)) - _roundings(instance) * _UNIT_ROUNDOFF * math.fsum((*gains, rent))
+
+
+def capacity_of(instance: Instance) -> np.ndarray:
+    """float64[K]: what the tiers can hold at most; nothing where that is less than the smallest block.
+
+    Parameters
+    ----------
+    instance : Instance
+    """
+    capacity = np.array(instance.capacity_bytes, float)
+    capacity[capacity < instance.trace.size_bytes.min()] = 0.0
+    return capacity
 
 
 def _roundings(instance: Instance) -> int:
@@ -116,33 +130,20 @@ def _without_dust(costs: np.ndarray) -> np.ndarray:
     return np.where(costs < _DUST, 0.0, costs)
 
 
-def _checked(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, np.ndarray]:
-    """Prices of channel-seconds and of capacity, of the right shape and sign.
+def _used(instance: Instance, certificate: Certificate) -> tuple[np.ndarray, np.ndarray]:
+    """Prices of channel-seconds and of capacity, of admissible multipliers.
 
-    Channel prices are scaled down where rounding left them above 1, and step prices likewise.
+    Channel prices are scaled down where rounding left them above 1, and step prices alike.
     """
-    mu = certificate.capacity_price_s_per_byte
-    _check_array("capacity_price_s_per_byte", mu, (len(instance.platform.tiers), instance.n_slots))
-    lam = _shares("channel_price", certificate.channel_price, instance)
+    lam = _shares(certificate.channel_price)
     step = _without_dust(_step_prices(instance, certificate.step_price))
-    return _without_dust(lam * np.repeat(step, instance.trace.n_lanes)), _without_dust(mu)
+    lam = _without_dust(lam * np.repeat(step, instance.trace.n_lanes))
+    return lam, _without_dust(certificate.capacity_price_s_per_byte)
 
 
-def _check_array(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}, the instance needs {shape}")
-    if not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError(f"{name} has negative or non-finite entries: no certificate")
-    if (array > _MOST).any():
-        raise ValueError(f"{name} has entries above {_MOST:g}: sums of them would overflow")
-
-
-def _shares(name: str, lam: np.ndarray, instance: Instance) -> np.ndarray:
+def _shares(lam: np.ndarray) -> np.ndarray:
     """Channel prices that add up to at most 1 in every slot, rounding included."""
-    _check_array(name, lam, (len(instance.platform.channels), instance.n_slots))
     total = lam.sum(axis=0)
-    if (total > 1 + 1e-9).any():
-        raise ValueError(f"{name} adds up to more than 1 in some slot: no certificate")
     # Sums of C terms round C - 1 times, and the rest here twice.
     room = 1 + 2 * (len(lam) + 4) * _UNIT_ROUNDOFF
     return _without_dust(_without_dust(lam) / np.maximum(1.0, total * room))
@@ -155,13 +156,15 @@ def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
     ----------
     instance : Instance
     late_price : float64[C, T] or None
+        Admissible.
     """
     if late_price is None or not instance.prices.deadlines:
         return 0.0
     trace, platform = instance.trace, instance.platform
-    lam = _shares("late_price", late_price, instance)
+    lam = _shares(late_price)
     rho = lam.T @ _without_dust(platform.loads("read") / platform.bandwidth_bytes_per_s).T
-    slot_s = rho[:, 0] * instance.weight_bytes_per_slot + rho.min(axis=1) * read_bytes(trace)
+    cheapest = rho[:, capacity_of(instance) > 0].min(axis=1)
+    slot_s = rho[:, 0] * instance.weight_bytes_per_slot + cheapest * read_bytes(trace)
     step_s = slot_s.reshape(trace.n_steps, trace.n_lanes).sum(axis=1)
     # What rounding could have added is taken off: a step counts as late only if it is late by more than that. A term
     # of a step carries C + 4 roundings of its price, L additions and 3 more.
@@ -170,13 +173,10 @@ def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
 
 
 def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
-    """float64[N]: units a second of each step, after refusing what is outside the objective's polytope."""
+    """float64[N]: units a second of each step, less where rounding left them outside the objective's polytope."""
     prices, n_steps = instance.prices, instance.trace.n_steps
     if given is None:
         return np.full(n_steps, prices.per_second)
-    if given.shape != (n_steps,):
-        raise ValueError(f"step_price has shape {given.shape}, the instance {n_steps} steps")
-    _check_array("step_price", given, (n_steps,))
     # Less of it is valid too: what counts is how far it exceeds what every step counts.
     above = np.sort(np.maximum(given - prices.per_second, 0.0))[::-1]
     count = np.arange(1, n_steps + 1)
@@ -184,8 +184,6 @@ def _step_prices(instance: Instance, given: np.ndarray | None) -> np.ndarray:
     for weight, share in prices.tails:
         most += weight * np.minimum(1.0, count / tail_steps(n_steps, share))
     taken = np.cumsum(above)
-    if (taken > most * (1 + 1e-9)).any():
-        raise ValueError("step_price lies outside what the objective counts: no certificate")
     with np.errstate(divide="ignore", invalid="ignore"):
         excess = np.max(np.where(taken > 0, taken / most, 0.0))
     # A sum of up to N terms, each a difference, over a sum of a few for each tail.

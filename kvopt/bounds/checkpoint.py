@@ -7,10 +7,13 @@ the multipliers where the ascent is beside it, named alike after ``now_``, and i
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
+from kvopt.admissible import admissible
 from kvopt.certificate_io import about, arrays_of, read_multipliers, write_multipliers
 from kvopt.errors import KvoptError
 from kvopt.instance import Instance
@@ -18,7 +21,10 @@ from kvopt.result import Certificate
 
 _NOW = "now_"
 _STAGE = "stage"
+_FIX = "Name another file"
 _FIELD = "checkpoint"
+STAGES = 16
+"""Of an ascent, from hot to cold."""
 _LEAST_APART_S = 30.0
 _LEAST_APART = 50.0
 """Writes lie so many times apart what one takes: 2 % of the time goes into them."""
@@ -71,17 +77,32 @@ class Checkpoint:
         Raises
         ------
         KvoptError
-            When the file holds none, or one of another instance; the message says in what it differs.
+            When the file holds none, or one of another instance; the message says in what it differs. Also for
+            multipliers that are not admissible, arrays that do not belong there, and a stage that no ascent has.
         """
         if not self.path.exists():
             return None
         arrays, of = read_multipliers(self.path, self.instance, _FIELD)
+        if _STAGE not in of:
+            raise KvoptError(_FIELD, f"{self.path} is a certificate, no checkpoint", _FIX)
         now = {name.removeprefix(_NOW): array for name, array in arrays.items() if name.startswith(_NOW)}
-        stage = of.get(_STAGE)
-        if not now or not isinstance(stage, int):
-            raise KvoptError(_FIELD, f"{self.path} is a certificate, no checkpoint", "Name another file")
         best = {name: array for name, array in arrays.items() if not name.startswith(_NOW)}
-        return Reached(Certificate(**best), Certificate(**now), stage)
+        return Reached(self._certificate(best, ""), self._certificate(now, _NOW), self._stage(of[_STAGE]))
+
+    def _certificate(self, arrays: dict[str, np.ndarray], prefix: str) -> Certificate:
+        known = {field.name: field.default for field in fields(Certificate)}
+        for name, default in known.items():
+            if default is MISSING and name not in arrays:
+                raise KvoptError(_FIELD, f"{self.path} has no {prefix}{name}", _FIX)
+        for name in arrays:
+            if name not in known:
+                raise KvoptError(_FIELD, f"{self.path} has {prefix}{name}, which belongs to none", _FIX)
+        return admissible(self.instance, Certificate(**arrays), f"{_FIELD} {self.path}, {prefix or 'best '}".rstrip())
+
+    def _stage(self, stage: object) -> int:
+        if type(stage) is not int or not 0 <= stage <= STAGES:
+            raise KvoptError(_FIELD, f"{self.path} has stage {stage!r:.60}, outside 0..{STAGES}", _FIX)
+        return stage
 
     def due(self) -> bool:
         """Whether it is time to write again."""

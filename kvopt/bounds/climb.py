@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kvopt.bounds.ascent import TAU_FACTOR, Ascent
-from kvopt.bounds.checkpoint import Checkpoint, Reached
+from kvopt.bounds.checkpoint import STAGES, Checkpoint, Reached
 from kvopt.bounds.lanes import widened
 from kvopt.bounds.sample import thinning
 from kvopt.instance import Instance
@@ -17,7 +17,6 @@ from kvopt.result import Bound, Certificate, Guide, OnProgress, Progress, Termin
 
 _FIRST_TAU = 0.1
 """First temperature, in units of the dearest channel-second a byte read from the backing tier takes."""
-_STAGES = 16
 _GUIDE_STAGES = 9
 """The first so many stages leave their multipliers as guides for an annealer (tau = 0.1 to 0.0004)."""
 _HOT_STAGES = 3
@@ -145,7 +144,7 @@ class Climb:
             if self.interrupted:
                 raise KeyboardInterrupt
             quiet, last = 0, -np.inf
-            while stage < _STAGES and quiet < 2 and self.best.value < self.goal:
+            while stage < STAGES and quiet < 2 and self.best.value < self.goal:
                 value = self._stage(stage, reached)
                 stage += 1
                 self._save(stage, reached.now)

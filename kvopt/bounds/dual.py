@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import check_threads, real
 from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
 from kvopt.bounds.ascent import Ascent
-from kvopt.bounds.certificate import surely_late, verify
+from kvopt.bounds.begin import begun
+from kvopt.bounds.certificate import capacity_of, surely_late, verify
 from kvopt.bounds.checkpoint import Checkpoint, Reached
-from kvopt.bounds.climb import Climb, Found, Wide, reached_by
+from kvopt.bounds.climb import Climb, Found, Wide
 from kvopt.bounds.clock import Clock
 from kvopt.bounds.lanes import lanes_first
 from kvopt.bounds.merge import merged
@@ -79,15 +81,18 @@ def dual_bound(
     Raises
     ------
     KvoptError
-        When the checkpoint is of another instance or not writable.
+        When the checkpoint or the start is of another instance, or holds no admissible multipliers; when the checkpoint
+        is not writable.
     MethodError
-        For a gap that is negative, or without a target.
+        For a gap that is negative, or without a target; for numbers that mean nothing.
 
     References
     ----------
     Everett (1963), generalized Lagrange multipliers; Nesterov (2005), smooth minimization of non-smooth functions;
     Bertsekas (1982), projected Newton methods; Liu and Nocedal (1989), L-BFGS.
     """
+    check_threads(threads)
+    real("tolerance", tolerance, "Give one", MethodError, least=0.0)
     goal = _goal(target_s, gap)
     file = None if checkpoint is None else Checkpoint(Path(checkpoint), instance)
     return _ascended(
@@ -118,14 +123,11 @@ def _ascended(
 ) -> Bound:
     """As :func:`dual_bound`; ``go_on`` is asked after every temperature."""
     began = time.perf_counter()
-    earlier = start if isinstance(start, Bound) else None
-    if earlier is not None:
-        start = earlier.certificate
-    reached = (None if file is None else file.read()) or reached_by(earlier)
     low = merged(lower(instance))
+    start, reached, earlier = *begun(instance, low, start, file), start
     slotwise_s, slotwise = slotwise_prices(low)
     step_price = np.full(low.n_steps, uniform_step_price(low)) if low.prices.stepwise else None
-    first = Certificate(slotwise, np.zeros((low.n_tiers, low.n_slots)), step_price)
+    first = Certificate(slotwise, np.repeat(low.keep_out_price[:, None], low.n_slots, axis=1), step_price)
     late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
     slot_s = _scale(low, slotwise_s)
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
@@ -133,7 +135,7 @@ def _ascended(
     clock = Clock(low, began, np.inf if time_limit_s is None else time_limit_s, usual_s(instance))
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
-    climb.guides += () if earlier is None else earlier.guides
+    climb.guides += earlier.guides if isinstance(earlier, Bound) else ()
     climb.go_on = go_on
     wide = None
     if reached is None and start is None and (count := lanes_first(low, instance)):
@@ -155,13 +157,13 @@ def _ascended(
 
 def _goal(target: float | None, gap: float | None) -> float:
     """The bound that is high enough."""
+    if target is not None:
+        real("target_s", target, "Give one", MethodError)
     if gap is None:
         return np.inf
     if target is None:
         raise MethodError("gap", "needs the achieved value it is a gap to", "Give target_s too")
-    if not gap >= 0:
-        raise MethodError("gap", f"must be 0 or more, got {gap!r}", "Give a share, such as 0.01")
-    return target / (1.0 + gap)
+    return target / (1.0 + real("gap", gap, "Give one", MethodError, least=0.0))
 
 
 def _scale(low: Lowered, slotwise_s: np.ndarray) -> float:
@@ -186,7 +188,7 @@ def _finished(
     value_s = found.value + surely_late(instance, late_price)
     with interrupts.held():  # Without it all was in vain.
         verified_s = verify(instance, certificate)
-    mu, capacity = certificate.capacity_price_s_per_byte, np.array(instance.capacity_bytes)[:, None]
+    mu, capacity = certificate.capacity_price_s_per_byte, capacity_of(instance)[:, None]
     # Rent and paths may be far larger than their difference, and it is they that are rounded.
     rent_s = float(np.sum(np.multiply(mu, capacity, out=np.zeros_like(mu), where=mu > 0)))
     differ = (value_s - verified_s, verified_s - value_s if found.hard and np.isfinite(value_s) else 0.0)
