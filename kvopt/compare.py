@@ -282,9 +282,11 @@ def sub_instance(instance: Instance, most_columns: int = _EXACT_COLUMNS, steps: 
 
 
 def _shrunk(instance: Instance, part: Trace, kept: float) -> Platform:
-    """The platform with this share of every capacity, but room for any block in the first tier and all in the last."""
+    """The platform with this share of every capacity, but room for all in the last tier, and in the first for any block
+    that it had room for."""
     platform, last = instance.platform, len(instance.capacity_bytes) - 1
-    least = {0: float(part.size_bytes.max()), last: float(part.size_bytes.sum())}
+    fitting = part.size_bytes[part.size_bytes <= instance.capacity_bytes[0]]
+    least = {0: float(fitting.max(initial=0)), last: float(part.size_bytes.sum())}
     for tier, capacity in enumerate(instance.capacity_bytes):
         if tier == 0 or math.isfinite(capacity):
             platform = platform.with_capacity(max(capacity * kept, least.get(tier, 0.0)), tier)

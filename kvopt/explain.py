@@ -155,6 +155,8 @@ class Explanation:
     def _phase(self, first: int, last: int, decides: np.ndarray, slots: slice) -> dict[str, Any]:
         platform = self.instance.platform
         price = self.bound.certificate.capacity_price_s_per_byte[:, slots].sum(axis=1)
+        # Where no block fits, nothing is worth its rent, and another byte is worth nothing.
+        price[np.array(self.instance.capacity_bytes) < self.instance.trace.size_bytes.min()] = 0.0
         channel, tier = int(np.argmax(decides)), int(np.argmax(price))
         return {
             "first_step": first,

@@ -61,11 +61,9 @@ def check(instance: Instance) -> None:
     Raises
     ------
     Infeasible
-        When the blocks alive in some slot exceed what the tiers hold, or cannot be split over them. Also when the
-        fastest tier cannot hold the largest block: such a block could stay in the backing tier, but a fast tier of
-        less than a block is a mistake in units more often than a machine.
+        When the blocks alive in some slot exceed what the tiers hold, or cannot be split over them. A tier, the
+        fastest too, may be smaller than a block, which is then never there, and of no bytes at all.
     """
-    _check_largest(instance)
     _check_total(instance)
     if not _spread(instance):
         return
@@ -78,22 +76,6 @@ def check(instance: Instance) -> None:
 def _spread(instance: Instance) -> bool:
     """Whether tiers share the blocks between them; else the backing tier holds them all."""
     return not instance.rules.inclusive or instance.rules.write_back
-
-
-def _check_largest(instance: Instance) -> None:
-    fast, size = instance.capacity_bytes[0], instance.trace.size_bytes
-    block = int(np.argmax(size))
-    if fast >= size[block]:
-        return
-    name = instance.platform.tiers[0].name
-    raise Infeasible(
-        "hbm_bytes",
-        f"tier {name!r} has {fast:.6g} bytes for the KV cache, less than the largest block ({size[block]} bytes)",
-        "Give it more, or smaller blocks or weights",
-        tier=name,
-        slot=int(instance.birth_slot[block]),
-        shortfall_bytes=int(size[block]) - int(fast),
-    )
 
 
 def _check_total(instance: Instance) -> None:

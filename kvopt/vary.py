@@ -58,13 +58,13 @@ class Axis:
     def least(self) -> float:
         """The smallest value there is an instance of; for bandwidths, a millionth of what is given.
 
-        Nothing is feasible below the largest block (in the fastest tier), below what the other tiers leave over of the
-        live bytes, and below what the given states of slot 0 put there.
+        Nothing is feasible below what the other tiers leave over of the live bytes, and below what the given states of
+        slot 0 put there; where they leave nothing over, a tier may as well be of no bytes.
         """
         if not self.is_capacity:
             return float(self._rates.min()) / _SPAN
         instance, peak = self.instance, int(self.instance.live_bytes.max())
-        least = [int(instance.trace.size_bytes.max()) if self.tier == 0 else 1]
+        least = [0]
         if instance.rules.inclusive and not instance.rules.write_back:
             least.append(peak if self.tier == len(instance.capacity_bytes) - 1 else 0)
         else:
@@ -97,10 +97,11 @@ class Axis:
         Raises
         ------
         KvoptError
-            When the value is not finite and greater than 0, or there is no such instance.
+            When the value is not finite, less than 0, for bandwidths 0, or there is no such instance.
         """
-        if not (math.isfinite(value) and value > 0):
-            raise KvoptError(self.name, f"must be finite and greater than 0, got {value!r}", f"Give {self.unit}")
+        if not (math.isfinite(value) and (value > 0 or (value == 0 and self.is_capacity))):
+            most = "0 or more" if self.is_capacity else "greater than 0"
+            raise KvoptError(self.name, f"must be finite and {most}, got {value!r}", f"Give {self.unit}")
         if self.is_capacity and self.tier == 0:
             return self.instance.with_hbm_bytes(value)
         if self.is_capacity:

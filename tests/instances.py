@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from kvopt import Channel, Instance, Placement, Platform, Rules, Tier, Trace
+from kvopt.errors import Infeasible
 from tests.truth import brute_force, combinations_of, reads, slow_latency, slow_objective
 
 __all__ = ["brute_force", "reads", "slow_latency", "slow_objective"]
@@ -46,7 +47,7 @@ def _tiny_trace(rng: np.random.Generator, n_steps: int, n_lanes: int, n_blocks: 
 
 def _tiny_problem(rng: np.random.Generator, trace: Trace) -> Instance:
     largest, total = int(trace.size_bytes.max()), int(trace.size_bytes.sum())
-    fast = int(rng.integers(largest, max(total, largest + 1) + 1))
+    fast = _fast_room(rng, largest, total)
     rules = Rules(
         rng.choice(["exclusive", "inclusive"]),
         rng.choice(["explicit", "read-through", "explicit", "read-through", "free"]),
@@ -61,6 +62,16 @@ def _tiny_problem(rng: np.random.Generator, trace: Trace) -> Instance:
         platform = _random_platform(rng, fast, backing)
     weights = float(rng.choice([0.0, 0.0, 2.5]))
     return Instance(trace, platform, rules, weight_bytes_per_slot=weights)
+
+
+def _fast_room(rng: np.random.Generator, largest: int, total: int) -> int:
+    """Mostly room for any block; or for some of them, or for none."""
+    share = rng.random()
+    if share < 0.1:
+        return 0
+    if share < 0.3:
+        return int(rng.integers(0, largest))
+    return int(rng.integers(largest, max(total, largest + 1) + 1))
 
 
 def _random_platform(rng: np.random.Generator, fast: float, backing: float) -> Platform:
@@ -102,7 +113,7 @@ def instances(draw) -> Instance:
     rules = Rules(
         draw(st.sampled_from(["exclusive", "inclusive"])), draw(st.sampled_from(["explicit", "read-through", "free"]))
     )
-    fast = float(draw(st.integers(largest, total)))
+    fast = float(draw(st.one_of(st.integers(largest, total), st.integers(0, largest))))
     backing = float("inf")
     if not rules.inclusive and draw(st.booleans()):
         backing = max(total - fast + largest, float(largest))
@@ -183,12 +194,15 @@ def general_instance(
         n_lanes = int(rng.integers(1, 3))
         n_steps = int(rng.integers(1, 3)) if n_lanes == 2 else int(rng.integers(2, 5))
         trace = _tiny_trace(rng, n_steps, n_lanes, int(rng.integers(2, 4)))
-        instance = Instance(
-            trace,
-            _random_tiers(rng, trace, n_tiers, rules),
-            rules,
-            weight_bytes_per_slot=float(rng.choice([0.0, 0.0, 2.5])),
-        )
+        try:
+            instance = Instance(
+                trace,
+                _random_tiers(rng, trace, n_tiers, rules),
+                rules,
+                weight_bytes_per_slot=float(rng.choice([0.0, 0.0, 2.5])),
+            )
+        except Infeasible:
+            continue
         if combinations_of(instance) > _MOST_COMBINATIONS:
             continue
         try:
@@ -210,12 +224,16 @@ def _begun(instance: Instance, rng: np.random.Generator) -> Instance:
 def _random_tiers(rng: np.random.Generator, trace: Trace, n_tiers: int, rules: Rules) -> Platform:
     """A fast bus, links of each direction or of both, and a bus for each slower tier; all rates near 1 byte/s."""
     largest, total = int(trace.size_bytes.max()), int(trace.size_bytes.sum())
-    capacity = [float(rng.integers(largest, max(total, largest + 1) + 1))]
+    capacity = [float(_fast_room(rng, largest, total))]
     if n_tiers == 3:
-        capacity.append(float(rng.integers(1, total + 1)))
+        capacity.append(float(rng.integers(0, total + 1)) if rng.random() < 0.8 else 0.0)
     shared = not (rules.inclusive and not rules.write_back)
     tight = shared and rng.random() < 0.3
-    capacity.append(float(max(total - sum(capacity) + largest, largest)) if tight else float("inf"))
+    if tight and sum(capacity) >= total:
+        # All may be above the backing tier, and some have to be.
+        capacity.append(float(rng.integers(0, largest + 1)))
+    else:
+        capacity.append(float(max(total - sum(capacity) + largest, largest)) if tight else float("inf"))
     out = "link" if rng.random() < 0.3 else "out"  # Half-duplex, or a channel a direction.
     rates = {name: float(rng.uniform(0.3, 3.0)) for name in ("link", "dram", "disk")}
     tiers = [Tier("fast", capacity[0], {"bus": 1.0}, {"bus": float(rng.choice([1.0, 1.5]))})]

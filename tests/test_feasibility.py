@@ -74,7 +74,7 @@ def tight_instances(draw) -> kvopt.Instance:
     )
     rules = kvopt.Rules(draw(st.sampled_from(["exclusive", "exclusive", "inclusive"])))
     peak = int(unchecked(trace, 1, 1, rules).live_bytes.max())
-    fast = draw(st.integers(max(size), max(peak, max(size))))
+    fast = draw(st.integers(0, max(peak, max(size))))
     room = peak if rules.inclusive else peak - fast
     return unchecked(trace, fast, max(room + draw(st.integers(-2, 9)), 1), rules)
 
@@ -130,9 +130,18 @@ def test_what_is_short_is_told_in_full():
     with pytest.raises(Infeasible, match=r"slot 3 \(step 1, lane 1\), .* tier 'lpddr' is short of 1 byte\.") as caught:
         kvopt.Instance(trace, platform(30, 29))
     assert (caught.value.tier, caught.value.slot, caught.value.shortfall_bytes) == ("lpddr", 3, 1)
-    with pytest.raises(Infeasible, match=r"hbm_bytes: tier 'hbm' has 25 bytes .* largest block") as caught:
-        kvopt.Instance(trace, platform(25, 1000))
-    assert (caught.value.tier, caught.value.slot, caught.value.shortfall_bytes) == ("hbm", 3, 5)
+
+
+@pytest.mark.parametrize("fast", [0.0, 0.4, 5.0, 6.0])
+def test_a_tier_may_be_smaller_than_a_block(fast):
+    """Then it holds none of such a block, and the others have to."""
+    assert kvopt.Instance(prefilled([6, 6, 6]), platform(fast, 18)).capacity_bytes[0] == int(fast)
+    if fast < 6:
+        with pytest.raises(Infeasible, match="short of"):
+            kvopt.Instance(prefilled([6, 6, 6]), platform(fast, 17))
+    assert kvopt.Instance(prefilled([6, 6, 6]), platform(18, 0)).capacity_bytes == (18, 0)
+    with pytest.raises(Infeasible, match="short of 1 byte"):
+        kvopt.Instance(prefilled([6, 6, 6]), platform(17, 0))
 
 
 def test_greedy_is_not_the_last_word():

@@ -220,10 +220,11 @@ def test_records_tables_and_pictures(found):
     ("arguments", "message"),
     [
         ({"values": []}, "values: there is none"),
-        ({"values": [0.0]}, "hbm_bytes: must be finite and greater than 0"),
-        ({"values": [float("nan")]}, "hbm_bytes: must be finite and greater than 0"),
-        ({"values": [float("inf")]}, "hbm_bytes: must be finite and greater than 0"),
-        ({"values": [10.0]}, "block"),
+        ({"values": [-1.0]}, "hbm_bytes: must be finite and 0 or more"),
+        ({"values": [float("nan")]}, "hbm_bytes: must be finite and 0 or more"),
+        ({"values": [float("inf")]}, "hbm_bytes: must be finite and 0 or more"),
+        ({"vary": "backing_bytes", "values": [10.0]}, "capacity_bytes"),
+        ({"vary": "hbm", "values": [0.0]}, "hbm: must be finite and greater than 0"),
         ({"vary": "smoke"}, "vary: there is no channel 'smoke'"),
         ({"time_limit": 0.0}, "time_limit: must be greater than 0"),
         ({"processes": 0}, "processes: must be at least 1"),
@@ -427,12 +428,25 @@ BAD_SPREADS = {
     "hbm_bytes=1k:inf:3": "'inf' is not a number",
     "hbm_bytes=1k:2k:three": "'three' is no number of values",
     "hbm_bytes=1k:2k:2.5": "'2.5' is no number of values",
-    "hbm_bytes=0:2k:3": "begins at 0",
     "hbm_bytes=-1k:2k:3": "begins at -1000",
     "hbm_bytes=2k:1k:3": "does not rise from 2000 to 1000",
     "hbm_bytes=2k:2k:3": "does not rise",
     "hbm_bytes=1k:2k:1": "asks for 1 values",
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("hbm_bytes=1k:4k:3", [1e3, 2e3, 4e3]),
+        ("hbm_bytes=0:4k:4", [0.0, 40.0, 400.0, 4e3]),
+        ("hbm_bytes=0:4k:2", [0.0, 4e3]),
+    ],
+)
+def test_a_spread_is_of_equal_ratios_and_may_begin_at_nothing(text, values):
+    name, found = SPREAD.convert(text, None, None)
+    assert name == "hbm_bytes"
+    assert found == pytest.approx(values, rel=1e-12)
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_SPREADS.items(), ids=BAD_SPREADS)

@@ -21,7 +21,8 @@ def aggregate_bound(instance: Instance) -> Bound:
 
     A slot that reads R bytes lasts at least the minimum over splits x of the maximum over channels c of
     ``base[c] + R * sum_k x[k] * read[k, c]``. Its dual solution, a price for each channel, proves the same bound as a
-    certificate with all capacity prices 0. Where single steps count, all count alike: a valid choice, not the best.
+    certificate with all capacity prices 0, but of tiers that are smaller than every block: from these nothing is read.
+    Where single steps count, all count alike: a valid choice, not the best.
 
     Returns
     -------
@@ -33,7 +34,8 @@ def aggregate_bound(instance: Instance) -> Bound:
     slot_value, price = slotwise_prices(low)
     step_price = None if not low.prices.stepwise else np.full(low.n_steps, uniform_step_price(low))
     late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
-    certificate = Certificate(price, np.zeros((low.n_tiers, instance.n_slots)), step_price, late_price)
+    rent = np.repeat(low.keep_out_price[:, None], low.n_slots, axis=1)
+    certificate = Certificate(price, rent, step_price, late_price)
     slotwise = float(slot_value.sum()) + low.base_price + surely_late(instance, late_price)
     interrupts.heed()
     return Bound(
@@ -94,9 +96,10 @@ def _ends(low: Lowered, second: float) -> tuple[np.ndarray, np.ndarray]:
     """What each slot costs when all it reads comes from one tier: float64[K, C, T] by channel, and float64[K, T] by
     the byte."""
     read = read_bytes(low).astype(float)
-    near = nearest(low.holds)
+    open_ = np.flatnonzero(~low.holds[:, low.closed].any(axis=1))
+    near = nearest(low.holds)[open_]
     # Of the states that read a tier, the one that is cheapest to be in.
-    chosen = [min(np.flatnonzero(near == k), key=lambda z: low.op_price_per_byte[1, z, z]) for k in np.unique(near)]
+    chosen = [min(open_[near == k], key=lambda z: low.op_price_per_byte[1, z, z]) for k in np.unique(near)]
     by_channel = np.stack([second * (low.base_s + np.outer(low.op_s_per_byte[1, z, z], read)) for z in chosen])
     return by_channel, np.stack([low.op_price_per_byte[1, z, z] * read for z in chosen])
 

@@ -38,11 +38,19 @@ def lanes_first(low: Lowered, instance: Instance) -> int:
     if low.n_lanes < _LEAST_LANES or low.prices.stepwise:
         return 0
     count = next((n for n in (1, 2) if runs * n >= _LEAST_RUNS * low.n_lanes), 0)
-    # Their share may not hold a block.
-    if count == 0 or instance.capacity_bytes[0] * count < instance.trace.size_bytes.max() * low.n_lanes:
+    if count == 0 or _too_little(instance, count):
         return 0
     # A lane may have no blocks.
     return count if np.isin(low.lane, [k * low.n_lanes // count for k in range(count)]).any() else 0
+
+
+def _too_little(instance: Instance, count: int) -> bool:
+    """Whether a few lanes' share of a tier may not hold a block that the tier does: in a tier that holds none, prices
+    say nothing of all lanes."""
+    size, n_lanes = instance.trace.size_bytes, instance.trace.n_lanes
+    fast, *between = instance.capacity_bytes[:-1]
+    limits = [(fast, size.max()), *((capacity, size.min()) for capacity in between)]
+    return any(size.min() <= capacity and capacity * count < least * n_lanes for capacity, least in limits)
 
 
 def widened(guide: Guide, part: Instance, whole: Instance) -> Guide:

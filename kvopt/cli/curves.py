@@ -59,7 +59,7 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
     type=SPREAD,
     required=True,
     help="N values from A to B, in equal ratios, of hbm_bytes, backing_bytes, or a channel; several channels join by + "
-    "and are equal. As in hbm_bytes=1GB:8GB:10.",
+    "and are equal. As in hbm_bytes=1GB:8GB:10; from 0, in equal ratios from B/100 on.",
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Values worked on at a time. [default: all cores]")
 @time_option

@@ -186,8 +186,8 @@ def _with_capacities(
             )
         if name in named:
             raise KvoptError(option, f"tier {name!r} is given twice", "Give its capacity once")
-        if not amount > 0:
-            raise KvoptError(option, f"must be greater than 0, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
+        if not amount >= 0:
+            raise KvoptError(option, f"must be 0 or more, got {amount:g}", "Give bytes, as in 24e9 or 24GB")
         platform = platform.with_capacity(amount, names.index(name))
         named.add(name)
     return platform, named

@@ -12,6 +12,7 @@ from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning, shown
 from kvopt.units import parse_amount
 
 _USAGE_EXIT = 2
+_LEAST_SHARE = 0.01
 _MOST_VALUES = 10_000
 """Of a sweep: each takes seconds."""
 
@@ -53,7 +54,10 @@ NAMED_AMOUNT = NamedAmount()
 
 
 class Spread(click.ParamType):
-    """``PARAM=A:B:N``: a name, and N values from A to B, both included, each as many times the one before it."""
+    """``PARAM=A:B:N``: a name, and N values from A to B, both included, each as many times the one before it.
+
+    From 0, which nothing is a multiple of, they are 0 and N - 1 others that are spread so from a hundredth of B on.
+    """
 
     name = "PARAM=A:B:N"
 
@@ -76,12 +80,19 @@ class Spread(click.ParamType):
         if wrong:
             self.fail(f"{shown(value)} {wrong}", param, ctx)
         # What memory buys is a matter of shares: from 1 to 2 GB as much changes as from 10 to 20.
-        return name, np.geomspace(first, last, number).tolist()
+        if first == 0:
+            return name, [0.0, *_rising(_LEAST_SHARE * last, last, number - 1)]
+        return name, _rising(first, last, number)
+
+
+def _rising(first: float, last: float, number: int) -> list[float]:
+    """So many values in equal ratios, both ends among them; one is the last."""
+    return [last] if number == 1 else np.geomspace(first, last, number).tolist()
 
 
 def _spread_problem(first: float, last: float, number: int) -> str | None:
-    if not first > 0:
-        return f"begins at {first:g}. Begin above 0"
+    if not first >= 0:
+        return f"begins at {first:g}. Begin at 0 or above"
     if not last > first:
         return f"does not rise from {first:g} to {last:g}. Give the smaller end first"
     if number < 2:

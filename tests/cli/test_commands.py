@@ -375,7 +375,7 @@ BAD_OPTIONS = {
     "time not a number": (("--time-limit", "nan"), "--time-limit"),
     "time in words": (("--time-limit", "soon"), "--time-limit"),
     "negative HBM": (("--hbm-bytes", "-1"), "--hbm-bytes"),
-    "HBM below one block": (("--hbm-bytes", "1000"), "hbm_bytes"),
+    "too little in all": (("--hbm-bytes", "1000", "--backing-bytes", "0"), "capacity_bytes"),
     "unlimited HBM": (("--hbm-bytes", "inf"), "--hbm-bytes"),
     "zero block size": (("--kv-bytes-per-token-layer", "0"), "size_bytes"),
     "negative weights": (("--weight-bytes-per-slot", "-1"), "weight_bytes_per_slot"),
