@@ -90,9 +90,10 @@ def main() -> None:
     rows = []
     for accesses in given.accesses:
         for name in given.instances:
-            rows += list(compared(name, make(name, accesses), given.only, given.time_limit))
-            if given.json:
-                Path(given.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            for row in compared(name, make(name, accesses), given.only, given.time_limit):
+                rows.append(row)
+                if given.json:
+                    Path(given.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
     wrong = [f"{row['instance']}: {row['method']}" for row in rows if row["remark"].startswith(_INFEASIBLE)]
     if wrong:
         sys.exit(f"infeasible placements: {', '.join(wrong)}")
@@ -197,11 +198,12 @@ def _cp_sat(instance: kvopt.Instance, limit_s: float) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         file = kvopt.export_model(instance, Path(folder) / "model.mps", backend="arrays")
         left_s = max(limit_s - (time.perf_counter() - began), 1.0)
-        command = [sys.executable, "-m", "tests.benchmarks.cp_sat", str(file.path), str(left_s)]
+        answer = Path(folder) / "answer.json"
+        command = [sys.executable, "-m", "tests.benchmarks.cp_sat", str(file.path), str(left_s), str(answer)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return Outcome(remark=f"failed: {done.stderr.strip().splitlines()[-1]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+        if done.returncode:
+            return Outcome(remark=f"failed: {(done.stderr.strip() or 'silently').splitlines()[-1]}")
+        found = json.loads(answer.read_text(encoding="utf-8"))
     if found["ones"] is None:
         return Outcome(remark=f"no placement: {found['status']}")
     in_fast = np.zeros((instance.trace.n_blocks, instance.n_slots), bool)

@@ -9,15 +9,14 @@ family's largest size, about 2e8 runs and up to 3 minutes each; the file then ta
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kvopt import Trace, instances, load_trace
+from tests.benchmarks.apart import Figures, measure
 
 _HEAD = "family               accesses         runs  B/run   file MB   generate s, MB       save s, MB       load s, MB"
 
@@ -27,13 +26,8 @@ def main() -> None:
     parser.add_argument("--accesses", type=float, nargs="*", default=[1e3, 4e5, 1e7])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--only", nargs="+", choices=instances.names(), default=instances.names())
-    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.part:
-        name, accesses, path = given.part
-        print(json.dumps(loaded(Path(path)) if name == "load" else generated(name, int(accesses), Path(path))))
-        return
-    print(_HEAD)
+    print(_HEAD, flush=True)
     for name in given.only:
         most = instances.describe(name).most_accesses
         for accesses in [*(int(a) for a in given.accesses), *([most] if given.full else [])]:
@@ -44,34 +38,29 @@ def row(name: str, accesses: int) -> None:
     """Measure and print one instance."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.parquet"
-        found = {**_in_process(name, accesses, path), **_in_process("load", accesses, path)}
+        found = {**measure(generated, name, accesses, path), **measure(loaded, path)}
     steps = "  ".join(f"{found[f'{step}_s']:7.2f} {found[f'{step}_mb']:7.0f}" for step in ("generate", "save", "load"))
     sizes = f"{found['accesses']:13,} {found['runs']:12,} {found['bytes_per_run']:6.1f} {found['file_mb']:9.2f}"
     print(f"{name:16} {sizes}  {steps}", flush=True)
 
 
-def _in_process(*part) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.benchmarks.bench_instances", "--part", *map(str, part)]
-    return json.loads(subprocess.run(command, stdout=-1, check=True, text=True).stdout)
-
-
-def generated(name: str, accesses: int, path: Path) -> dict[str, float]:
+def generated(name: str, accesses: int, path: Path) -> Iterator[Figures]:
     """Make an instance and save its trace."""
     began = time.perf_counter()
     trace = instances.make(name, accesses).trace
-    found = {"generate_s": time.perf_counter() - began, "generate_mb": _peak_mb()}
+    yield {"generate_s": time.perf_counter() - began, "generate_mb": _peak_mb()}
     began = time.perf_counter()
     trace.save(path)
-    found |= {"save_s": time.perf_counter() - began, "save_mb": _peak_mb()}
+    yield {"save_s": time.perf_counter() - began, "save_mb": _peak_mb()}
     sizes = {"accesses": trace.n_accesses, "runs": trace.n_runs, "bytes_per_run": _bytes_at_rest(trace) / trace.n_runs}
-    return found | sizes | {"file_mb": path.stat().st_size / 1e6}
+    yield sizes | {"file_mb": path.stat().st_size / 1e6}
 
 
-def loaded(path: Path) -> dict[str, float]:
+def loaded(path: Path) -> Iterator[Figures]:
     """Read a trace."""
     began = time.perf_counter()
     load_trace(path)
-    return {"load_s": time.perf_counter() - began, "load_mb": _peak_mb()}
+    yield {"load_s": time.perf_counter() - began, "load_mb": _peak_mb()}
 
 
 def _bytes_at_rest(trace: Trace) -> int:

@@ -5,8 +5,9 @@ sampling, evaluations, verification), evaluations with gradient, wall-clock and 
 minimum and of the soft minimum with gradient over all blocks, peak memory, and the gap to the bound of a policy's
 placement (``--placement POLICY``) and of an annealed one (``--anneal SECONDS``). Below, for each family, the exponents
 of a power law in the runs, fitted to time (of the minima, the processor's) and memory. A time to bound that is the
-limit says nothing about growth. ``--full`` adds the published size; with it, ``--time-limit 1200`` is what its bound
-should be given.
+limit says nothing about growth. ``--results FILE`` gets every row as a line of JSON; what a process that died had found
+stands there, and in the table beside dashes. ``--full`` adds the published size; with it, ``--time-limit 1200`` is what
+its bound should be given.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from kvopt.bounds.aggregate import slotwise_prices
 from kvopt.lowering import lower, unit_per_byte
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 from kvopt.warmup import warm_up
+from tests.benchmarks.apart import Figures, measure_what_can_be
 
 _FULL = 4_700_000_000
 _TAU = 0.0125
@@ -43,19 +44,27 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=60.0, help="Seconds for each bound.")
     parser.add_argument("--placement", help="A policy, whose gap to the bound is printed.")
     parser.add_argument("--anneal", type=float, help="Seconds to anneal in from the bound on; prints the gap.")
-    parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--results", type=Path, help="Append every row to this file, as a line of JSON.")
     given = parser.parse_args()
-    if given.part:
-        print(json.dumps(measured(given)))
-        return
-    print(_HEAD)
+    print(_HEAD, flush=True)
     for name in given.only:
         sizes = [*(int(a) for a in given.accesses), *([_FULL] if given.full else [])]
         rows = [_row(name, accesses, given) for accesses in sizes]
-        if len(rows) > 1:
-            print(", ".join(f"{what} ~ runs^{_exponent(rows, key):.2f}" for what, key in _FITTED), flush=True)
+        fitted = [(what, key, [row for row in rows if key in row]) for what, key in _FITTED]
+        print(", ".join(f"{what} ~ runs^{_exponent(r, key):.2f}" for what, key, r in fitted if len(r) > 1), flush=True)
 
 
+_COLUMNS = (
+    ("runs", "11,"),
+    ("bound", "10.6g"),
+    ("bound_s", "8.1f"),
+    ("evaluations", ">6"),
+    ("hard_ns", "7.0f"),
+    ("hard_cpu_ns", "7.0f"),
+    ("soft_ns", "7.0f"),
+    ("soft_cpu_ns", "7.0f"),
+    ("peak_gb", "8.2f"),
+)
 _ANNEALED = "  annealed {annealed:+.3%} above in {annealed_s:.0f} s, {annealed_gb:.1f} GB"
 _FITTED = (
     ("time to bound", "bound_s"),
@@ -70,40 +79,55 @@ def _exponent(rows: list[dict], key: str) -> float:
     return float(np.polyfit(np.log([row["runs"] for row in rows]), np.log([row[key] for row in rows]), 1)[0])
 
 
-def _row(name: str, accesses: int, given: argparse.Namespace) -> dict:
-    """Measure in a new process, and print."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_scale", "--part", "--only", name, "--accesses", accesses]
-    command += ["--time-limit", given.time_limit, *(["--placement", given.placement] if given.placement else [])]
-    command += ["--anneal", given.anneal] if given.anneal else []
-    found = json.loads(subprocess.run([str(c) for c in command], stdout=-1, check=True, text=True).stdout)
-    by_run = {key: 1e9 * found[key] / found["runs"] for key in ("hard_s", "hard_cpu_s", "soft_s", "soft_cpu_s")}
-    print(
-        f"{name:16} {accesses:14,} {found['runs']:11,} {found['bound']:10.6g} {found['bound_s']:8.1f} "
-        f"{found['evaluations']:>6} {by_run['hard_s']:7.0f} ({by_run['hard_cpu_s']:5.0f}) "
-        f"{by_run['soft_s']:7.0f} ({by_run['soft_cpu_s']:5.0f}) {found['peak_gb']:8.2f}"
-        + (f"  {given.placement} {100 * found['gap']:+.2f} % above" if given.placement else "")
-        + (_ANNEALED.format(**found) if given.anneal else ""),
-        flush=True,
-    )
+def _row(name: str, accesses: int, given: argparse.Namespace) -> Figures:
+    """Measure in a new process, print, and keep."""
+    asked = {"accesses": accesses, "time_limit": given.time_limit, "placement": given.placement, "anneal": given.anneal}
+    found = measure_what_can_be(measured, name, accesses, given.time_limit, given.placement, given.anneal)
+    if given.results is not None:
+        with given.results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"family": name, **asked, **found}) + "\n")
+    print(table_row(name, accesses, found, given.placement), flush=True)
     return found
 
 
-def measured(given: argparse.Namespace) -> dict:
-    """Bound one instance, and time single evaluations over all its blocks."""
-    instance = instances.make(given.only[0], int(given.accesses[0]))
+def table_row(name: str, accesses: int, found: Figures, placement: str | None) -> str:
+    """A row of the table, with a dash for each figure that is missing."""
+    by_run = {f"{key}ns": 1e9 * found[f"{key}s"] / found["runs"] for key in _PER_RUN if f"{key}s" in found}
+    cells = [_cell(found | by_run, key, form) for key, form in _COLUMNS]
+    hard, hard_cpu, soft, soft_cpu = cells[4:8]
+    cells[4:8] = [f"{hard} ({hard_cpu.strip():>5})", f"{soft} ({soft_cpu.strip():>5})"]
+    row = f"{name:16} {accesses:14,} {' '.join(cells)}"
+    if "gap" in found:
+        row += f"  {placement} {100 * found['gap']:+.2f} % above"
+    return row + (_ANNEALED.format(**found) if "annealed" in found else "")
+
+
+_PER_RUN = ("hard_", "hard_cpu_", "soft_", "soft_cpu_")
+
+
+def _cell(found: Figures, key: str, form: str) -> str:
+    if key in found:
+        return format(found[key], form)
+    return format("-", f">{int(form.strip('>,').split('.')[0].rstrip('fg'))}")
+
+
+def measured(
+    name: str, accesses: int, time_limit: float, placement: str | None, anneal_s: float | None
+) -> Iterator[Figures]:
+    """Bound one instance, time single evaluations over all its blocks, and whatever else is asked for."""
+    instance = instances.make(name, accesses)
     warm_up(instance)
+    yield {"runs": instance.trace.n_runs}
     began = time.perf_counter()
-    bound = kvopt.bound(instance, time_limit=given.time_limit)
-    found = {"bound": bound.value, "bound_s": time.perf_counter() - began, "runs": instance.trace.n_runs}
-    found["evaluations"] = bound.history[-1].detail.split()[-2] if bound.history else "0"
-    found["peak_gb"] = peak_gb()
-    found |= evaluations(instance)
-    if given.placement:
-        found["gap"] = kvopt.solve(instance, given.placement).objective / bound.value - 1.0
-    if given.anneal:
-        annealed = kvopt.solve(instance, "anneal", bound=bound, time_limit=given.anneal)
-        found |= {"annealed": annealed.gap, "annealed_s": annealed.elapsed_s, "annealed_gb": peak_gb()}
-    return found
+    bound = kvopt.bound(instance, time_limit=time_limit)
+    evaluated = bound.history[-1].detail.split()[-2] if bound.history else "0"
+    yield {"bound": bound.value, "bound_s": time.perf_counter() - began, "evaluations": evaluated, "peak_gb": peak_gb()}
+    yield evaluations(instance)
+    if placement:
+        yield {"gap": kvopt.solve(instance, placement).objective / bound.value - 1.0}
+    if anneal_s:
+        annealed = kvopt.solve(instance, "anneal", bound=bound, time_limit=anneal_s)
+        yield {"annealed": annealed.gap, "annealed_s": annealed.elapsed_s, "annealed_gb": peak_gb()}
 
 
 def peak_gb() -> float:

@@ -1,6 +1,8 @@
-"""OR-Tools' CP-SAT on an MPS file, in a process of its own: ``python -m tests.benchmarks.cp_sat MODEL.mps SECONDS``.
+"""OR-Tools' CP-SAT on an MPS file, in a process of its own.
 
-OR-Tools and highspy each bring a HiGHS of their own, and cannot be loaded into one process. Prints a line of JSON:
+``python -m tests.benchmarks.cp_sat MODEL.mps SECONDS ANSWER.json``
+
+OR-Tools and highspy each bring a HiGHS of their own, and cannot be loaded into one process. Writes JSON:
 ``status``, ``bound`` (in the model's unit) and ``ones``, the names of the variables that are 1 and begin with z.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 
 def main() -> None:
@@ -22,7 +25,9 @@ def main() -> None:
     variables = model.get_variables() if found else ()
     ones = [v.name for v in variables if v.name.startswith("z") and solver.value(v) > 0.5]
     bound = solver.best_objective_bound if found else None
-    print(json.dumps({"status": status.name.lower(), "bound": bound, "ones": ones if found else None}))
+    answer = {"status": status.name.lower(), "bound": bound, "ones": ones if found else None}
+    # To a file: the solvers print as they like.
+    Path(sys.argv[3]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,15 @@ def run(command: list[str], given: argparse.Namespace) -> Run:
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}, beside {beside:.1f} processes that wanted a core"
     )
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="backslashreplace",
+        cwd=ROOT,
+        # Each line as it is printed: what is in a buffer when a process is killed is lost.
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+        start_new_session=True,
     )
 
     def stop() -> None:
