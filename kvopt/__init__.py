@@ -2,7 +2,11 @@
 
 >>> import kvopt
 >>> trace = kvopt.example_trace()
->>> instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(60e6)
+>>> instance = kvopt.Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(3e6)
+>>> float(instance.live_bytes.max()) > 3e6  # More is alive at the peak than fits, so that there is a choice.
+True
+>>> kvopt.solve(instance, "belady").objective < kvopt.solve(instance, "static-oldest").objective
+True
 >>> comparison = kvopt.compare(instance, methods=["static", "lru", "anneal"])  # doctest: +SKIP
 >>> comparison.frame  # doctest: +SKIP
 """

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from kvopt import interrupts, jit
+from kvopt import interrupts, jit, policies
 from kvopt.instance import Instance, Rules
 from kvopt.objective import is_custom, latency
 from kvopt.platform import Platform
@@ -83,7 +83,9 @@ def _compiling(say: Callable[[str], None]) -> Iterator[None]:
 
 @interrupts.interruptible
 def warm_up(like: Instance | None = None, *, bound_only: bool = False) -> None:
-    """Bound and anneal tiny instances, and simulate policies: blocks of one size and of several, to meet every kernel.
+    """Bound and anneal tiny instances, simulate every policy that kvopt ships, and count hits of a plain cache.
+
+    Blocks are of one size and of several, to meet every kernel.
 
     Parameters
     ----------
@@ -107,10 +109,20 @@ def warm_up(like: Instance | None = None, *, bound_only: bool = False) -> None:
         _whole(solve(instance, "anneal", bound=bound))
         if like is None or not (like.prices.stepwise or like.custom):
             _whole(solve(instance, "anneal", bound=bound, windows=True))
-        for method in ("lru", "belady", "look-ahead", "static-oldest", "static-hottest"):
+        for method in policies.shipped():
             solve(instance, method)
         if wanted != latency() and not is_custom(wanted):
             _whole(solve(instance, "anneal", bound=bound, objective=wanted))
+    if like is None and not bound_only:
+        _count_hits()
+
+
+def _count_hits() -> None:
+    """Count hits of a cache with room for all, and of one so small that Belady's rule evicts what is read on."""
+    trace = _trace(np.full(8, 4096))
+    for policy in ("lru", "belady"):
+        for room in (trace.n_blocks, 1):
+            policies.hits(trace, room, policy)
 
 
 def _whole(found):

@@ -5,10 +5,12 @@ import threading
 import numba
 import numpy as np
 import pytest
+from numba.core import event
 
 import kvopt
-from kvopt import warmup
+from kvopt import policies, warmup
 from kvopt.objective import worst_step
+from kvopt.sources.synthetic import drifting
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def test_a_bound_alone_compiles_neither_annealer_nor_policies(calls, instance):
     warmup.warm_up_once(silent, instance, bound_only=True)
     assert set(calls) == {"bound"}
     warmup.warm_up_once(silent, instance)
-    assert {"anneal", "lru"} <= set(calls)
+    assert {"anneal", *policies.shipped()} <= set(calls)
 
 
 def test_each_kind_is_compiled_once(calls, instance):
@@ -63,3 +65,39 @@ def test_only_what_is_compiled_is_told_of(monkeypatch):
     assert told == ["compiling the numerical kernels, once (about three minutes) ..."]
     with warmup._compiling(silent):
         assert twice(3) == 6
+
+
+def test_every_policy_of_kvopt_is_shipped():
+    assert {"lru", "belady", "look-ahead", "page", "reactive-flush", "static-oldest", "static-hottest"} == set(
+        policies.shipped()
+    )
+    assert set(policies.shipped()) <= set(policies.names())
+
+
+def test_hits_are_compiled_once_for_traces_of_every_kind():
+    """Written and prefilled blocks, lanes in order or not: the kernels see arrays of one kind."""
+    warmup._count_hits()
+    compiled = []
+
+    class Compiling(event.Listener):
+        def on_start(self, event):
+            compiled.append(event.data["dispatcher"])
+
+        def on_end(self, event):
+            pass
+
+    written = drifting(12, 12, n_lanes=3, seed=1)
+    mixed = kvopt.Trace.from_accesses(
+        np.array([0, 1, 2]),
+        np.array([1, 2, 4]),
+        n_steps=5,
+        n_lanes=2,
+        lane=np.array([1, 0, 1]),
+        size_bytes=np.ones(3),
+        write_step=np.array([0, -1, 2]),
+    )
+    with event.install_listener("numba:compile", Compiling()):
+        for trace in (written, written.window(blocks=written.write_step == -1), mixed):
+            for policy in ("lru", "belady"):
+                assert policies.hits(trace, 2, policy) >= 0
+    assert not compiled

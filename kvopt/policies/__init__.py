@@ -17,7 +17,7 @@ from kvopt.policies.hits import hits
 from kvopt.policies.protocol import Decision, Policy, View
 from kvopt.policies.simulate import simulate
 
-__all__ = ["GROUP", "Decision", "Policy", "View", "get", "hits", "names", "simulate"]
+__all__ = ["GROUP", "Decision", "Policy", "View", "get", "hits", "names", "shipped", "simulate"]
 
 GROUP = "kvopt.policies"
 
@@ -25,6 +25,12 @@ GROUP = "kvopt.policies"
 def names() -> list[str]:
     """The registered policies, in alphabetical order."""
     return sorted({point.name for point in metadata.entry_points(group=GROUP)})
+
+
+def shipped() -> list[str]:
+    """Those of :func:`names` that are kvopt's own."""
+    own = {point.name for point in metadata.entry_points(group=GROUP) if point.value.startswith("kvopt.")}
+    return sorted(own)
 
 
 def get(name: str, /, **params: Any) -> Policy:

@@ -36,12 +36,16 @@ def slow_lru(stream: list[int], room: int) -> int:
 
 
 def slow_belady(stream: list[int], room: int) -> int:
+    places = {b: [k for k, c in enumerate(stream) if c == b] for b in set(stream)}
+
+    def next_use(b: int, after: int) -> float:
+        return next((k for k in places[b] if k > after), math.inf)
+
     held, found = set(), 0
     for k, b in enumerate(stream):
         found += b in held
         if b not in held and len(held) == room:
-            rest = stream[k + 1 :]
-            held.remove(max(held, key=lambda c: rest.index(c) if c in rest else len(rest)))
+            held.remove(max(held, key=lambda c: next_use(c, k)))
         held.add(b)
     return found
 
