@@ -80,7 +80,11 @@ class Evaluation:
 
     @property
     def kv_hit_rate(self) -> float:
-        """Share of the KV bytes read that came from the fastest tier; nan when nothing is read."""
+        """Share of the KV bytes read that came from the fastest tier; nan when nothing is read.
+
+        Another figure than the hit rate of a plain cache (:func:`kvopt.policies.hits`), which counts blocks, and the
+        writes among the requests for them.
+        """
         by_tier = self.read_bytes.sum(axis=1)
         return float(by_tier[0] / by_tier.sum()) if by_tier.sum() else float("nan")
 

@@ -1,7 +1,9 @@
 """Hit rates of imported logs, against caches that know the log's lines and nothing of traces."""
 
 import json
+import os
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from hypothesis import strategies as st
 
 from kvopt.policies import hits
 from kvopt.sources.request_log import import_mooncake
+
+LOG = Path(os.environ.get("KVOPT_MOONCAKE_TRACE", "conversation_trace.jsonl"))
+needs_log = pytest.mark.skipif(not LOG.is_file(), reason=f"no Mooncake log at {LOG} (set KVOPT_MOONCAKE_TRACE)")
 
 
 def write(path, requests: list[list[int]]):
@@ -78,3 +83,13 @@ def test_hit_rates_are_those_of_the_lines(tmp_path_factory, requests, room):
 def test_the_first_request_is_a_miss_and_every_repeat_a_hit(policy, tmp_path):
     trace = import_mooncake(write(tmp_path / "log.jsonl", [[0, 1], [0, 1], [0, 1]]))
     assert (trace.n_accesses, trace.n_block_requests, hits(trace, 10, policy)) == (4, 6, 4)
+
+
+@needs_log
+@pytest.mark.parametrize(
+    ("policy", "blocks", "rate"),
+    [("lru", float("inf"), 0.3664), ("belady", 1_000, 0.1906), ("belady", 10_000, 0.3664)],
+)
+def test_hit_rates_of_the_published_log(policy, blocks, rate):
+    trace = import_mooncake(LOG)
+    assert round(hits(trace, blocks, policy) / trace.n_block_requests, 4) == rate
