@@ -1,6 +1,6 @@
 """Running the checks over many seeds, so that an engine that kills its process is caught and named.
 
-Each worker loads the kernels and then forks a child that goes through its seeds. The child says what it is about to do;
+Each worker imports kvopt and then forks a child that goes through its seeds. The child says what it is about to do;
 when it dies or hangs, that is a fault of the check it was at, and another child goes on behind it. What libraries print
 goes nowhere: events travel through pipes of their own.
 """
@@ -190,12 +190,12 @@ def _events(workers: list[_Worker]) -> Iterator[tuple[_Worker, dict]]:
 
 
 def _work(order: dict) -> None:
-    """A worker: load the kernels, then let children do the seeds, one after the other dies."""
+    """A worker: import everything, then let children do the seeds, one after the other dies."""
     import kvopt
+    import tests.campaigns.tiny.checks  # noqa: F401
 
     if order["kvopt"] is not None and not Path(kvopt.__file__).is_relative_to(Path(order["kvopt"]).resolve()):
         raise SystemExit(f"imported {kvopt.__file__}, not the one of {order['kvopt']}")
-    _load_kernels(order["most_states"])
     seeds, skip = order["seeds"], []
     while seeds:
         at = _watched(order, seeds, skip)
@@ -296,34 +296,6 @@ def one_seed(seed: int, most_states: int, skip: list[str], tell: Callable[..., N
             break
     values = {} if "best" not in trial.__dict__ or trial.best is None else {"optimum": float(trial.best.value)}
     tell("done", seed=seed, counts=dict(trial.counts), values={**values, **trial.values})
-
-
-def _load_kernels(most_states: int) -> None:
-    """Bound and anneal a case of each usual number of states, without HiGHS: a pool of threads does not fork."""
-    import kvopt
-    from tests.campaigns.tiny.built import instance_of
-    from tests.campaigns.tiny.cases import draw
-
-    met: set[tuple] = set()
-    for seed in range(200):
-        case = draw(seed, most_states=min(4, most_states))
-        room = sum(block.size for block in case.blocks)
-        if room > 10**6 or case.tiers[-1].capacity < room:
-            continue
-        for k in range(len(case.tiers) - 1):
-            case = case.with_capacity(room - 1.0 + case.weight_bytes, k)
-        kind = (case.n_states, case.stepwise, case.reads)
-        if kind in met or case.initial is not None:
-            continue
-        met.add(kind)
-        with suppress(kvopt.KvoptError):
-            instance = instance_of(case)
-            bound = kvopt.bound(instance, tolerance=1.0)
-            for method in kvopt.methods():
-                if method == "anneal":
-                    kvopt.solve(instance, method, bound=bound, refine=False)
-                elif method != "exact":
-                    kvopt.solve(instance, method)
 
 
 if __name__ == "__main__":

@@ -334,7 +334,7 @@ def check_anneal(trial: Trial) -> Iterator[Fault]:
         trial.counts["annealed to the optimum"] += near(result.objective, trial.best.value)
         if result.solution_status is SolutionStatus.OPTIMAL and not trial.nearly_best(result.objective):
             yield "says optimal", f"{result.objective!r}, optimum {float(trial.best.value)!r}"
-    if trial.case.seed % 4 == 0:
+    if trial.case.seed % 8 == 0:
         again = kvopt.solve(trial.instance, "anneal", bound=trial.dual, seed=trial.case.seed)
         yield from _same(trial, result, again)
 
@@ -353,9 +353,11 @@ def _same(trial: Trial, one: kvopt.Result, other: kvopt.Result) -> Iterator[Faul
 
 
 def check_guided(trial: Trial) -> Iterator[Fault]:
-    """The guided policy, likewise."""
+    """The guided policy, likewise; on every third case."""
+    if trial.case.seed % 3:
+        return
     result = _of_policy(trial, "guided", seed=trial.case.seed)
-    if result is not None and trial.case.seed % 4 == 1:
+    if result is not None and trial.case.seed % 12 == 0:
         yield from _same(trial, result, kvopt.solve(trial.instance, "guided", seed=trial.case.seed))
     if result is not None:
         yield from _feasible(trial, result)
@@ -401,8 +403,8 @@ def _simulated_by_slots() -> Callable | None:
 
 
 def check_useless(trial: Trial) -> Iterator[Fault]:
-    """A tier, a channel or capacity that cannot matter leaves the bound where it is."""
-    if trial.best is None:
+    """A tier, a channel or capacity that cannot matter leaves the bound where it is; on every other case."""
+    if trial.best is None or trial.case.seed % 2:
         return
     case, rng = replace(trial.case, initial=None), trial.rng
     peak = max(sum(trial.page.size[i] for i in trial.page.alive(t)) for t in range(trial.page.n_slots))
@@ -428,9 +430,9 @@ def check_useless(trial: Trial) -> Iterator[Fault]:
 
 
 def check_capacity(trial: Trial) -> Iterator[Fault]:
-    """More of a tier never makes the optimum worse, nor any bound of it higher."""
+    """More of a tier never makes the optimum worse, nor any bound of it higher; on the others."""
     finite = [k for k, room in enumerate(trial.page.capacity) if room < math.inf]
-    if trial.best is None or not finite:
+    if trial.best is None or not finite or trial.case.seed % 2 == 0:
         return
     k = trial.rng.choice(finite)
     more = trial.rng.choice([block.size for block in trial.case.blocks])
