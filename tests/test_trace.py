@@ -319,7 +319,7 @@ def test_sizes_that_are_no_int64_are_refused():
             _of_sizes([4]).with_size_bytes(wrong)
 
 
-@pytest.mark.parametrize(("n_steps", "n_lanes"), [(2**31 - 1, 1), (2**20, 2**20), (2.0, 1), (2, True), ("2", 1)])
+@pytest.mark.parametrize(("n_steps", "n_lanes"), [(2**31 - 1, 1), (2**20, 2**20), (2.5, 1), (2, True), ("2", 1)])
 def test_slots_that_cannot_be_counted_are_refused(n_steps, n_lanes):
     with pytest.raises(TraceError, match=r"n_steps|n_lanes"):
         Trace(n_steps, n_lanes, [0], [1], [-1], [1], [0, 0], [], [])
