@@ -14,8 +14,8 @@ from kvopt.units import parse_amount
 
 MOST_COUNT = 2**31 - 1
 """Largest count of steps, lanes, sequences or tokens: what int32 columns hold."""
-MOST_SEED = 2**31 - 1
-"""What every engine's generator takes."""
+MOST_SEED = 2**62
+"""Chains and rounds add to it."""
 
 
 def expect(
@@ -141,14 +141,14 @@ def _a(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
-def check_seed(seed: Any) -> None:
-    """Refuse what seeds no generator.
+def check_seed(seed: Any) -> int:
+    """Return the seed as an int, after refusing what seeds no generator.
 
     Raises
     ------
     MethodError
     """
-    whole("seed", seed, "Give one", MethodError, least=0, most=MOST_SEED)
+    return whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=MOST_SEED)
 
 
 def check_threads(threads: Any) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _PLATFORM_FIX = "Give a kvopt.Platform, the name of a preset, or the path of a .toml file"
 _RULES_FIX = "Give a kvopt.Rules, or a mapping such as {'copies': 'inclusive'}"
+_SECONDS_PER_BYTE = 1e-30, 1e30
+"""From the least to the most: far beyond any machine, and far from where products of a few of them end."""
 
 
 class Copies(Enum):
@@ -180,6 +182,7 @@ class Instance(ReadOnlyArrays):
     def __post_init__(self) -> None:
         self._take_arguments()
         _check_weights(self.weight_bytes, self.platform)
+        _check_rates(self.platform)
         if self.rules.balanced and len(self.platform.tiers) != 2:
             raise InstanceError(
                 "rules.reads",
@@ -210,7 +213,7 @@ class Instance(ReadOnlyArrays):
             "batch": whole("batch", self.batch, "Give the number of sequences", InstanceError),
         }
         for name in ("weight_bytes", "weight_bytes_per_slot"):
-            taken[name] = amount(name, getattr(self, name), "Give bytes", InstanceError, least=0)
+            taken[name] = amount(name, getattr(self, name), "Give bytes", InstanceError, least=0, most=MOST_TOTAL_BYTES)
         for name, value in taken.items():
             object.__setattr__(self, name, value)
         _check_memory(self.trace, self.platform)
@@ -479,6 +482,21 @@ def _check_lanes(trace: Trace, model: ModelSpec) -> None:
             f"has {trace.n_lanes} lanes, but {model.name} has {model.layers} layers",
             f"Give a trace of {model.layers} lanes, or a model of {trace.n_lanes} layers",
         )
+
+
+def _check_rates(platform: Platform) -> None:
+    """Refuse times a byte that sums and quotients would not be told from nothing or from infinity with."""
+    least, most = _SECONDS_PER_BYTE
+    for role in ("read", "write", "move_out"):
+        with np.errstate(over="ignore", under="ignore"):
+            seconds = platform.loads(role) / platform.bandwidth_bytes_per_s
+        wrong = np.argwhere((seconds != 0) & ~((seconds >= least) & (seconds <= most)))
+        wrong = wrong if len(wrong) else np.argwhere((platform.loads(role) > 0) & (seconds == 0))
+        if len(wrong):
+            tier, channel = platform.tiers[wrong[0][0]], platform.channels[wrong[0][1]]
+            problem = f"takes channel {channel.name!r} {seconds[tuple(wrong[0])]:.3g} s a byte"
+            limits = f"Give loads and bandwidths that make {least:g} to {most:g}"
+            raise InstanceError(f"tier {tier.name!r} {role}", problem, limits)
 
 
 def _check_weights(weight_bytes: float, platform: Platform) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.arguments import real, whole
+from kvopt.arguments import check_seed, real
 from kvopt.errors import Infeasible, MethodError
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
@@ -133,7 +133,7 @@ def size(
         For an unknown ``vary``.
     """
     along = check(instance, target_latency_s, vary, time_limit, tolerance)
-    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
+    seed = check_seed(seed)
     search = _Search(along, target_latency_s, time_limit, seed, tolerance, on_progress)
     termination = Termination.FINISHED
     try:

@@ -7,12 +7,12 @@ import time
 from dataclasses import replace
 
 from kvopt import interrupts
-from kvopt.arguments import expect, path_of, real, whole
+from kvopt.arguments import check_seed, expect, path_of, real, whole
 from kvopt.errors import MethodError, shown
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.objective import Objective, accepts, latency
-from kvopt.placement import Placement
+from kvopt.placement import Placement, check_placement
 from kvopt.result import Bound, Certificate, OnProgress, Progress, Result, Role, Termination, lies_above
 
 ENGINES = ("anneal", "exact")
@@ -86,12 +86,14 @@ def solve(
     Raises
     ------
     MethodError
-        For an unknown method or option.
+        For an unknown method or option, or a value that means nothing.
+    PlacementError
+        For a start that is of another instance.
     """
     method = check_arguments(method, time_limit, start)
     check_instance(instance)
-    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
-    expect((Bound, type(None)), "bound", bound, "Give a kvopt.Bound, as kvopt.bound(instance) returns it", MethodError)
+    seed = check_seed(seed)
+    _check_bound(bound)
     if objective is not None:
         instance = instance.with_objective(objective)
     if method in ENGINES:
@@ -156,6 +158,13 @@ def check_accepts(instance: Instance, engine: str) -> None:
 def _check_time_limit(time_limit: float | None) -> None:
     if time_limit is not None:
         real("time_limit", time_limit, "Give seconds", MethodError, above=0, unlimited=True)
+
+
+def _check_bound(bound: Bound | None) -> None:
+    fix = "Give a kvopt.Bound, as kvopt.bound(instance) returns it"
+    expect((Bound, type(None)), "bound", bound, fix, MethodError)
+    if bound is not None:
+        real("bound value", bound.value, fix, MethodError)
 
 
 @interrupts.interruptible
@@ -231,6 +240,8 @@ def _placement(instance: Instance, start: Placement | Result | str | None) -> Pl
         if start.placement is None:
             raise MethodError("start", f"the result of {start.method!r} has no placement", "Start from another")
         return start.placement
+    if start is not None:
+        check_placement(instance, start, "start")
     return start
 
 

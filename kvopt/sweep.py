@@ -21,7 +21,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from kvopt import interrupts
-from kvopt.arguments import amount, as_float, expect, real, scalar, whole
+from kvopt.arguments import amount, as_float, check_seed, expect, real, scalar, whole
 from kvopt.compare import compare
 from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.fingerprint import fingerprint
@@ -274,7 +274,7 @@ def sweep(
         For an unknown ``vary``, or a value at which there is no instance.
     """
     along, wanted = check(instance, vary, values, time_limit=time_limit, processes=processes)
-    seed = whole("seed", seed, "Give a whole number from 0", MethodError, least=0, most=2**63 - 1)
+    seed = check_seed(seed)
     for point in expect((tuple, list), "done", done, "Give points of an earlier sweep", MethodError):
         expect(SweepPoint, "done", point, "Give points of an earlier sweep", MethodError)
     known = {point.value for point in done}

@@ -215,7 +215,7 @@ def _highs(program: Program, time_limit_s: float | None, seed: int, *, integer: 
     _set(
         highs,
         output_flag=False,
-        random_seed=seed,
+        random_seed=seed % 2**31,
         time_limit=math.inf if time_limit_s is None else max(time_limit_s, 0.0),
         primal_feasibility_tolerance=_FEASIBILITY_TOLERANCE,
         dual_feasibility_tolerance=_FEASIBILITY_TOLERANCE,

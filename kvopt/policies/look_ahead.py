@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kvopt.arguments import real, whole
 from kvopt.errors import MethodError
 from kvopt.policies.protocol import Decision, View
+from kvopt.trace_checks import MOST_SLOTS
 
 
 @dataclass
@@ -42,9 +44,8 @@ class LookAhead:
     clairvoyant: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        if self.window_steps < 1:
-            raise MethodError("look-ahead window_steps", f"must be at least 1, got {self.window_steps!r}", "Give steps")
-        if not 0 < self.ratio <= 1:
+        whole("look-ahead window_steps", self.window_steps, "Give one", MethodError, most=MOST_SLOTS)
+        if not 0 < real("look-ahead ratio", self.ratio, "Give one", MethodError) <= 1:
             raise MethodError("look-ahead ratio", f"must be in (0, 1], got {self.ratio!r}", "Give a share")
 
     def start(self, view: View) -> np.ndarray:

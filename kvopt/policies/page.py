@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kvopt.arguments import whole
 from kvopt.errors import MethodError
 from kvopt.policies.protocol import Decision, View, fitting
 from kvopt.policies.static import StaticOldest
+from kvopt.trace_checks import MOST_SLOTS
 
 
 @dataclass
@@ -56,8 +58,7 @@ class Page:
     """Where each lane's pages begin, and the end."""
 
     def __post_init__(self) -> None:
-        if self.page_tokens < 1:
-            raise MethodError("page page_tokens", f"must be at least 1, got {self.page_tokens!r}", "Give tokens")
+        whole("page page_tokens", self.page_tokens, "Give one", MethodError, most=MOST_SLOTS)
 
     def start(self, view: View) -> np.ndarray:
         self._blocks = np.argsort(view.block_lane, kind="stable")

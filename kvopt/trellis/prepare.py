@@ -17,6 +17,8 @@ from kvopt.lowering import Lowered
 from kvopt.trellis.ranges import full_reach, most_entries, n_levels, reach_of_lane
 
 T = TypeVar("T")
+_MOST_COST = 1e10
+"""Temperatures that a slot costs at most: nothing is drawn at that, and exponents of a million slots stay in range."""
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
 _PART_RUNS, _PART_STEPS, _MOST_PARTS = 10_000, 0.5, 4
@@ -118,11 +120,16 @@ class Trellis:
         slot += low.op_price_per_byte.reshape(2, 1, -1)
         slot += np.repeat(capacity_price.T @ low.occupancy.T, low.n_states, axis=1)
         swap_share = self._swap(slot, channel_price, tau)
+        if tau > 0:
+            np.minimum(slot, _MOST_COST * tau, out=slot)
+        write = np.ascontiguousarray(channel_price.T @ low.write_s_per_byte.T + low.write_price_per_byte)
+        if tau > 0:
+            np.minimum(write, _MOST_COST * tau, out=write)
         finite = np.isfinite(low.capacity_bytes)
         held = np.sum(capacity_price[finite] * low.capacity_bytes[finite][:, None])
         return Prices(
             slot=slot,
-            write=np.ascontiguousarray(channel_price.T @ low.write_s_per_byte.T + low.write_price_per_byte),
+            write=write,
             constant=float(np.sum(channel_price * low.base_s) - held) + low.base_price,
             swap_share=swap_share,
         )
