@@ -142,7 +142,10 @@ def plot_sweep(sweep: Sweep, ax: Axes | None = None) -> Axes:
     ax.plot(value, upper, drawstyle="steps-post", color=_BLUE, marker="o", label=f"achieved: {_listed(methods)}")
     label = f"{sweep.points[0].bound_role.value} bound: {_listed(sources)}"
     ax.plot(value, lower, drawstyle="steps-pre", color="black", linestyle="--", marker="^", label=label)
-    ax.set_xscale("log")
+    if value[0] > 0:
+        ax.set_xscale("log")
+    elif value[-1] > 0:  # A logarithmic axis has no 0: up to the first other value it is an even one.
+        ax.set_xscale("symlog", linthresh=value[value > 0][0])
     _plain_ticks(ax, value)
     ax.set_ylim(bottom=0)
     ax.set_xlabel(f"{sweep.vary} [{value_unit}{'/s' if sweep.unit.endswith('per_s') else ''}]")

@@ -525,3 +525,26 @@ def _gone(group: int, patience_s: float = 20.0) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def test_a_curve_from_nothing_shows_its_first_point():
+    instance = tiny_instance(np.random.default_rng(3))
+    role = kvopt.result.Role.CERTIFIED
+    points = [
+        kvopt.SweepPoint(value, 1.0, "dual", role, True, 2.0, "lru", value, value, 0.0)
+        for value in (0.0, 10.0, 100.0)
+    ]
+    ax = kvopt.Sweep(instance, "hbm_bytes", "bytes", tuple(points), 0, None).plot()
+    ax.figure.canvas.draw()
+    shown = ax.transData.transform([(value, 1.0) for value in (0.0, 10.0, 100.0)])
+    left, right = ax.get_window_extent().intervalx
+    assert np.isfinite(shown).all()
+    assert left <= shown[0, 0] < shown[1, 0] < shown[2, 0] <= right
+
+
+def test_a_sweep_may_begin_at_nothing(instance):
+    found = kvopt.sweep(instance, "hbm_bytes", [0.0], time_limit=2.0, processes=1)
+    only = kvopt.evaluate(instance, kvopt.Placement.backing(instance)).latency_s
+    (point,) = found.points
+    assert point.achieved_s == pytest.approx(only, rel=1e-9)
+    assert point.bound_s == pytest.approx(only, rel=1e-6)
