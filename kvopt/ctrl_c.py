@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 EXIT = 130
-_PATIENCE_S = 2.2
+_PATIENCE_S = 2.0
 """From Ctrl-C to the end, less what a loaded machine takes to get there."""
 _MANY_RUNS, _RUN_S = 10_000_000, 1e-7
 """Of larger instances the engines heed Ctrl-C between two passes over the runs, each so long."""
 _WRITING_S = 0.4
 """How much longer the end waits for a text to be written to standard output."""
+_CLEANING_S = 0.3
 _SAME_S = 0.5
 """Signals this close are one: a terminal and a wrapper may both pass Ctrl-C on. Another ends the process at once."""
 _SHOW_CURSOR = "\r\x1b[?25h\x1b[K"
@@ -111,14 +112,31 @@ def _end(what: str) -> NoReturn:
     if not _State.ending.acquire(blocking=False):
         time.sleep(60)  # The other one is about to.
     _output.acquire(timeout=_WRITING_S)
-    for clean in _State.clean_up:
-        with suppress(Exception):
-            clean()
-    _end_children()
+    with suppress(Exception):  # On a thread, since what the main one holds may stand in its way.
+        cleaning = threading.Thread(target=_clean_up, daemon=True)
+        cleaning.start()
+        cleaning.join(_CLEANING_S)
     with suppress(Exception):
         start = _SHOW_CURSOR if os.isatty(2) else ""
         os.write(2, f"{start}interrupted: {what}\n".encode())
     os._exit(EXIT)
+
+
+def _clean_up() -> None:
+    """Leave neither processes nor parts of files behind."""
+    _end_children()
+    for clean in _State.clean_up:
+        with suppress(Exception):
+            clean()
+    _free_semaphores()
+
+
+def _free_semaphores() -> None:
+    """Free what worker processes shared, as Python does when it ends by itself; else it complains of it later."""
+    shared = sys.modules.get("multiprocessing.util")
+    if shared is not None:
+        with suppress(Exception):
+            shared._run_finalizers(0)
 
 
 @contextmanager
@@ -186,5 +204,6 @@ def leave(code: int) -> NoReturn:
             sys.stdout.flush()
         with suppress(Exception):
             sys.stderr.flush()
+        _free_semaphores()
         os._exit(code)
     sys.exit(code)
