@@ -167,6 +167,7 @@ def at_once() -> Iterator[None]:
         _State.at_once -= 1
 
 
+@interruptible
 def side_by_side(
     jobs: Sequence[Callable[[], T]], threads: int, stop: Callable[[], None], patience_s: float = PATIENCE_S
 ) -> list[T]:
