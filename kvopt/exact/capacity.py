@@ -19,6 +19,7 @@ relaxation is the same. No entry exceeds B, no violation is less than 1.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,10 +32,12 @@ from kvopt.lowering import Lowered
 
 _BITS = 14
 """Of a digit: 1e-9 of a carry, the tolerance for whole numbers, is then far from a unit of the digit below it."""
-_SPREAD = 1 << 16
-"""Up to this ratio of the largest size to the common divisor a row is good as it is."""
-_SMALL = 1e-2
-"""Of the unit of bytes: a tier whose blocks are all smaller than this gets rows in units of its own."""
+_FINE = 1e-5
+"""Of the unit of bytes: a row is good as it is where sizes are multiples of at least this."""
+_ALIKE, _SMALL, _LARGE = 1e-4, 1e-2, 5_000
+"""From ``_LARGE`` columns on, also where no size is below ``_ALIKE`` of the largest, and that not below ``_SMALL`` of
+the unit: such a row hides single bytes at most, which shows as soon as a solution is made whole, and carries would slow
+HiGHS down."""
 
 
 def with_exact_rows(
@@ -52,10 +55,14 @@ def with_exact_rows(
     always : bool
         Also where the rows are as good for HiGHS's tolerances.
     """
+
+    def good(held: np.ndarray) -> bool:
+        return not always and _good(held, low, len(program.cost))
+
     made, row = [], layout.capacity_row
     for part, tier in enumerate(layout.placed):
         slots = np.flatnonzero(low.live_bytes > low.capacity_bytes[tier])
-        made.append(_digits(instance, layout, part, slots, row, always))
+        made.append(_digits(instance, layout, part, slots, row, good))
         row += len(slots)
     program = replace(program, upper=_of_what_fits(program, instance, layout))
     made = [digits for digits in made if digits is not None]
@@ -100,7 +107,22 @@ class _Digits:
         return (len(self.digit) - 1) * self.n_rows
 
 
-def _digits(instance: Instance, layout: Layout, part: int, slots: np.ndarray, row: int, always: bool) -> _Digits | None:
+def _good(held: np.ndarray, low: Lowered, n_columns: int) -> bool:
+    """Whether a row of the page does for blocks of these sizes: HiGHS's tolerances hide nothing, or nothing unseen."""
+    unit, largest = low.size_bytes.mean(), held.max()
+    if np.gcd.reduce(np.unique(held)) >= _FINE * unit:
+        return True
+    return n_columns >= _LARGE and held.min() >= _ALIKE * largest and largest >= _SMALL * unit
+
+
+def _digits(
+    instance: Instance,
+    layout: Layout,
+    part: int,
+    slots: np.ndarray,
+    row: int,
+    good: Callable[[np.ndarray], bool],
+) -> _Digits | None:
     """The rows of a tier, by its place among the tiers that are decided on; None where the program's own will do."""
     size = np.asarray(instance.trace.size_bytes, np.int64)
     capacity = instance.capacity_bytes[layout.placed[part]]
@@ -115,7 +137,7 @@ def _digits(instance: Instance, layout: Layout, part: int, slots: np.ndarray, ro
     held = size[layout.pair_block[pair]]
     divisor = int(np.gcd.reduce(np.unique(held)))
     largest = int(held.max()) // divisor
-    if not always and largest <= _SPREAD and held.max() >= _SMALL * size.mean():
+    if good(held):
         return None
     n_digits = max(1, -(-largest.bit_length() // _BITS))
     shifts = [_BITS * d for d in range(n_digits)]
