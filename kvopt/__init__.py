@@ -35,7 +35,7 @@ from kvopt.objective import accepts as _accepts
 from kvopt.placement import Placement, Violation
 from kvopt.placement_io import load_placement, save_placement
 from kvopt.platform import Channel, Platform, Tier
-from kvopt.result import Bound, Certificate, Progress, Result, Role, SolutionStatus, Termination
+from kvopt.result import Bound, Certificate, Progress, Refutation, Result, Role, SolutionStatus, Termination
 from kvopt.sizing import Sizing, size
 from kvopt.solve import bound, methods, solve
 from kvopt.sources.embedded import example_trace
@@ -66,6 +66,7 @@ __all__ = [
     "Placement",
     "Platform",
     "Progress",
+    "Refutation",
     "Result",
     "Role",
     "Rules",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -228,3 +229,21 @@ def test_plot_draws_every_rung(found):
     assert [t.get_text().split("\n")[0] for t in ax.get_yticklabels()] == [r.name for r in found.rungs]
     ends = [bar.get_x() + bar.get_width() for bar in ax.patches[1::2]]
     assert np.argmax(ends) == np.argmax([r.latency_s for r in found.rungs])
+
+
+def test_a_clairvoyant_twin_or_an_annealer_that_fails_costs_its_own_rung(instance, monkeypatch):
+    """The ladder of the method at hand is there all the same, and says what is missing."""
+    module = importlib.import_module("kvopt.explain")
+    solve = module.solve
+
+    def instead(instance, method, **limits):
+        if method in ("belady", "anneal"):
+            raise RuntimeError("no luck")
+        return solve(instance, method, **limits)
+
+    monkeypatch.setattr(module, "solve", instead)
+    found = kvopt.explain(instance, "lru", time_limit=5)
+    assert found.failed == {"belady": "RuntimeError: no luck", "anneal": "RuntimeError: no luck"}
+    assert found.best.method == "lru"
+    assert "note      belady failed: RuntimeError: no luck" in report.explanation(found)
+    assert found.to_json()["failed"] == found.failed

@@ -158,6 +158,8 @@ class Rounds:
         """Whether nothing in hand contradicts the last answer, and it is as good as HiGHS says."""
         if self.outcome.termination is Termination.INFEASIBLE:
             return self.tracker.best is None
+        if self.outcome.termination is Termination.FINISHED:
+            return "error" not in self.outcome.status.lower()
         if self.outcome.termination is not Termination.OPTIMAL:
             return True
         return self.tracker.sound and (self.gap > 0 or self._proved())
