@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     from kvopt.exact.highs import Outcome, Watch
     from kvopt.exact.program import Program
 
-COLUMNS = 20_000
+COLUMNS = 10_000
 """From this size on HiGHS may go a second without asking; a process takes half a second to start."""
 _POLL_S = 0.05
 _GRACE_S = 0.3
 """How much longer than its limit HiGHS may take to come to an end by itself."""
 _TOLD_EVERY_S = 0.1
+_READY = b"HiGHS at work\n"
+"""The line after which the child's output is pickles; an interpreter may print things of its own before."""
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from kvopt.exact.child import serve; serve()"
 
 _serving = False
@@ -105,11 +107,13 @@ def _send(pipe: BinaryIO, job: tuple, deadline: float) -> None:
 
 def _receive(pipe: BinaryIO, told: queue.SimpleQueue) -> None:
     """Pass on what the child tells; None at its end."""
-    try:
+    with contextlib.suppress(Exception):  # Cut off anywhere, a pickle ends in all kinds of errors.
+        for line in iter(pipe.readline, b""):
+            if line == _READY:
+                break
         while True:
             told.put(pickle.load(pipe))
-    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-        told.put(None)
+    told.put(None)
 
 
 def _heard(told: queue.SimpleQueue, watch: Watch, deadline: float) -> Outcome:
@@ -194,6 +198,7 @@ def serve() -> None:
     global _serving
     _serving = True
     jobs, out = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    out.write(_READY)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
 
