@@ -27,6 +27,8 @@ from kvopt.result import Certificate
 _NEEDED = ("channel_price", "capacity_price_s_per_byte")
 _OPTIONAL = ("step_price", "late_price")
 _ABOUT = "about"
+NOW = "now_"
+"""Before the names of multipliers that are not those of the best bound, but where an ascent was."""
 _MOST_WORDS = 1 << 22
 """Bytes of the words in a file, and of its arrays' headers."""
 _FIX = "Name a file that --save-certificate or Certificate.save wrote"
@@ -122,7 +124,10 @@ def read_multipliers(
     for name in _NEEDED:
         if name not in found:
             raise KvoptError(field, f"{path} has no {name}", _FIX)
+    known = [*_NEEDED, *_OPTIONAL]
     for name, array in found.items():
+        if name.removeprefix(NOW) not in known:
+            raise KvoptError(field, f"{path} holds {shown(name)}, which is no multiplier", _FIX)
         if array.dtype != np.float64:
             raise KvoptError(field, f"{name} in {path} has dtype {array.dtype}, not float64", _FIX)
     _check_same(instance, theirs, mark, field, path)

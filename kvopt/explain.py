@@ -40,7 +40,7 @@ from kvopt.instance import Instance, Moves
 from kvopt.pages import with_lives_of_pages
 from kvopt.platform import Platform
 from kvopt.result import Bound, Progress, Result, Role, Termination, one_line
-from kvopt.solve import ALIASES, bound, check_arguments, check_instance, solve
+from kvopt.solve import bound, check_arguments, check_instance, solve
 from kvopt.units import count
 
 if TYPE_CHECKING:
@@ -335,7 +335,7 @@ def _named(name: str, on_progress: OnRungProgress | None):
 def _policy(method: str, time_limit: float | None) -> str:
     from kvopt import policies
 
-    method = check_arguments(ALIASES.get(method, method), time_limit)
+    method = check_arguments(method, time_limit)
     if method not in policies.names():
         raise MethodError(
             "method",

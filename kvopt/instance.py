@@ -213,7 +213,8 @@ class Instance(ReadOnlyArrays):
             "batch": whole("batch", self.batch, "Give the number of sequences", InstanceError),
         }
         for name in ("weight_bytes", "weight_bytes_per_slot"):
-            taken[name] = amount(name, getattr(self, name), "Give bytes", InstanceError, least=0, most=MOST_TOTAL_BYTES)
+            limits = {"least": 0, "most": MOST_TOTAL_BYTES}
+            taken[name] = amount(name, getattr(self, name), "Give bytes", InstanceError, **limits)
         for name, value in taken.items():
             object.__setattr__(self, name, value)
         _check_memory(self.trace, self.platform)

@@ -318,10 +318,10 @@ class WeightedSum(Summable):
             raise ObjectiveError(
                 "objective terms", f"must be pairs of weight and objective, got {shown(self.terms)}", fix
             )
-        for weight, term in self.terms:
-            _number("objective weight", weight, fix)
+        for _, term in self.terms:
             _check_shape(term)
-        object.__setattr__(self, "terms", tuple((weight, term) for weight, term in self.terms))
+        terms = tuple((_number("objective weight", weight, fix), term) for weight, term in self.terms)
+        object.__setattr__(self, "terms", terms)
 
     @property
     def name(self) -> str:

@@ -25,7 +25,7 @@ from dataclasses import fields, is_dataclass
 from importlib import metadata
 from typing import Any
 
-from kvopt.arguments import as_float, expect
+from kvopt.arguments import as_float, expect, scalar
 from kvopt.errors import KvoptError, shown
 from kvopt.objective import Objective, ObjectiveError, Tail, WeightedSum
 from kvopt.reading import reason
@@ -161,7 +161,8 @@ def _differs(objective: Objective, field) -> bool:
 
 
 def _literal(value: Any) -> str:
-    return repr(dict(value)) if isinstance(value, Mapping) else repr(value)
+    # NumPy writes its numbers with their type, which is no literal.
+    return repr({name: scalar(v) for name, v in value.items()}) if isinstance(value, Mapping) else repr(scalar(value))
 
 
 def _plain(name: str) -> str:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.errors import TraceError
+from kvopt.errors import TraceError, shown
 from kvopt.trace import Trace
 from kvopt.trace_checks import MOST_SLOTS
 
@@ -109,10 +109,12 @@ def _check(trace: Trace, tokens_per_page: int) -> None:
     field = "tokens_per_page"
     whole = isinstance(tokens_per_page, int | np.integer) and not isinstance(tokens_per_page, bool)
     if not (whole and tokens_per_page >= 1):
-        problem = f"must be a whole number of at least 1, got {tokens_per_page!r:.60}"
+        problem = f"must be a whole number of at least 1, got {shown(tokens_per_page)}"
         raise TraceError(field, problem, "Give tokens, such as 16")
     if tokens_per_page > MOST_SLOTS:
-        raise TraceError(field, f"must be at most {MOST_SLOTS}, got {tokens_per_page!r:.60}", "Give tokens, such as 16")
+        raise TraceError(
+            field, f"must be at most {MOST_SLOTS}, got {shown(tokens_per_page)}", "Give tokens, such as 16"
+        )
     if trace.tokens_per_page is not None:
         raise TraceError(field, f"the trace is in pages of {trace.tokens_per_page} already", "Page the trace of tokens")
     if trace.step_unit != "token":

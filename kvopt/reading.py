@@ -81,6 +81,9 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("lists or objects nested too deep") from None
     level = [data]
     for _ in range(_MOST_DEPTH):
+        for item in level:
+            if isinstance(item, str):
+                item.encode()  # A ValueError of half a character, which nothing could print or save.
         level = [inner for item in level for inner in _inside(item)]
         if not level:
             return data
@@ -142,7 +145,7 @@ def _named(path: str | os.PathLike, field: str) -> str:
 
 def _inside(item: Any) -> Any:
     if isinstance(item, dict):
-        return item.values()
+        return [*item, *item.values()]
     return item if isinstance(item, list) else ()
 
 

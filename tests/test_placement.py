@@ -152,5 +152,5 @@ def test_most_limits_each_kind():
 
 
 def test_a_placement_of_another_instance_is_refused():
-    with pytest.raises(ValueError, match=r"placement has 2 blocks, the instance 3"):
+    with pytest.raises(ValueError, match=r"placement: has 2 blocks, the instance 3"):
         Placement.from_intervals(2, [0], [0], [1]).violations(small())

@@ -531,8 +531,7 @@ def test_a_curve_from_nothing_shows_its_first_point():
     instance = tiny_instance(np.random.default_rng(3))
     role = kvopt.result.Role.CERTIFIED
     points = [
-        kvopt.SweepPoint(value, 1.0, "dual", role, True, 2.0, "lru", value, value, 0.0)
-        for value in (0.0, 10.0, 100.0)
+        kvopt.SweepPoint(value, 1.0, "dual", role, True, 2.0, "lru", value, value, 0.0) for value in (0.0, 10.0, 100.0)
     ]
     ax = kvopt.Sweep(instance, "hbm_bytes", "bytes", tuple(points), 0, None).plot()
     ax.figure.canvas.draw()

@@ -596,3 +596,30 @@ def test_a_bound_goes_on_from_its_checkpoint(trace_file, tmp_path):
     assert_refused(run("bound", *common, "--checkpoint", tmp_path), "--checkpoint")
     assert_refused(run("bound", *common, "--gap", "0.1"), "gap")
     assert_refused(run("bound", *common, "--method", "aggregate", "--target", "1"), "option 'target_s'")
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Whoever reads a trace, makes a large instance or compiles a kernel fails the test."""
+
+    def work(*_, **__):
+        raise AssertionError("worked before the options were checked")
+
+    monkeypatch.setattr("kvopt.cli.instance.loaded_trace", work)
+    monkeypatch.setattr("kvopt.cli.instance.named", work)
+    monkeypatch.setattr("kvopt.cli.curves.compile_kernels", work)
+
+
+@pytest.mark.parametrize("where", [(), ("--instance", "published-high"), ("--platform", "fang2025")])
+def test_a_wrong_vary_is_refused_before_any_work(no_work, where):
+    assert_refused(run("sweep", "--vary", "hmb_bytes=1GB:2GB:3", *where), "vary")
+    assert_refused(run("sweep", "--vary", "hbm+hbm=1GB:2GB:3", *where), "vary")
+    assert_refused(run("size", "--vary", "smoke", "--target-latency-s", 1, *where), "vary")
+
+
+def test_targets_limits_and_values_are_checked_before_kernels_are_compiled(monkeypatch, trace_file):
+    monkeypatch.setattr("kvopt.cli.curves.compile_kernels", lambda *_: pytest.fail("compiled"))
+    assert_refused(run("size", trace_file, "--target-latency-s", 0), "target_latency_s")
+    assert_refused(run("size", trace_file, "--target-latency-s", 1, "--time-limit", -1), "time_limit")
+    assert_refused(run("sweep", trace_file, "--vary", "hbm_bytes=1:2:3", "--time-limit", 0), "time_limit")
+    assert_refused(run("sweep", trace_file, "--vary", f"hbm_bytes=1:2:{10**12}"), "--vary")

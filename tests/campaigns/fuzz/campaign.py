@@ -141,9 +141,10 @@ class _Worker:
         words = "does not end" if stands else f"ended with exit code {self.process.exitcode}"
         at = max(self.at.value, first)
         tallies[name].faults.append(Fault(name, at, "crash", words))
-        tallies[name].inputs += at + 1 - first
+        tallies[name].inputs += 1
         self.start()
-        return [(name, at + 1, last)] if at + 1 < last else []
+        # What came of those before it died with the process; they are tried again.
+        return [(name, a, b) for a, b in ((first, at), (at + 1, last)) if a < b]
 
     def stop(self) -> None:
         self.process.kill()

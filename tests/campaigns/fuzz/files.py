@@ -156,7 +156,7 @@ def archive(rng: Random, arrays: dict[str, np.ndarray], about: Any, data: bytes)
 def _member_name(rng: Random, name: str) -> str:
     if rng.random() < 0.98:
         return name + ".npy"
-    return rng.choice((name, name + ".txt", "../" + name + ".npy", "/x.npy", "d/", "channel_price.npy", "é.npy", ""))
+    return rng.choice((name, name + ".txt", "../" + name + ".npy", "/x.npy", "d/", "channel_price.npy", "é.npy"))
 
 
 def _array(rng: Random, array: np.ndarray) -> np.ndarray:
