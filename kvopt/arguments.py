@@ -103,7 +103,11 @@ def amount(
 
 def path_of(field: str, value: Any, error: type[KvoptError] = KvoptError) -> Path:
     """Return a path of a str or path-like."""
-    return Path(expect((str, os.PathLike), field, value, "Give the path of a file", error))
+    fix = "Give the path of a file"
+    try:
+        return Path(expect((str, os.PathLike), field, value, fix, error))
+    except TypeError:  # Of a path-like object that stands for bytes.
+        raise error(field, f"must be a path in text, got {shown(value)}", fix) from None
 
 
 def scalar(value: Any) -> Any:

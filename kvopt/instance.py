@@ -100,7 +100,7 @@ class Rules:
             except ValueError:
                 choices = ", ".join(repr(k.value) for k in kind)
                 raise InstanceError(
-                    f"rules.{name}", f"{getattr(self, name)!r} is not known", f"Choose one of: {choices}"
+                    f"rules.{name}", f"{shown(getattr(self, name))} is not known", f"Choose one of: {choices}"
                 ) from None
         for name, special in (("reads", self.balanced), ("writes", self.write_back)):
             if special and not self.inclusive:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from kvopt.arguments import as_float
+from kvopt.arguments import as_float, path_of
 from kvopt.errors import KvoptError, shown
 from kvopt.reading import decoding, existing_file
 
@@ -181,6 +181,7 @@ def read(path: str | Path, error: type[KvoptError]) -> Table:
     KvoptError
         Of class ``error``, when the file cannot be read or is no TOML.
     """
+    path = path_of("path", path, error)
     path = existing_file(path, shown(str(path)), "Give the path of a .toml file", error)
     fix = "Compare it with a file in kvopt/specs"
     with decoding(path, str(path), "not TOML", fix, error):

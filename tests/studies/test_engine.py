@@ -14,6 +14,7 @@ from kvopt import studies
 from kvopt.bounds.certificate import verify
 from kvopt.certificate_io import load_certificate
 from kvopt.errors import KvoptError, MethodError
+from kvopt.result import versions
 from kvopt.sources.published import recent_and_scattered
 from kvopt.sources.synthetic import drifting
 from kvopt.studies import FILE, Method, Scale, Setting
@@ -224,8 +225,32 @@ def test_what_is_no_run_is_not_loaded(tmp_path, text):
     (tmp_path / FILE).write_text(text, encoding="utf-8")
     with pytest.raises(KvoptError, match="that kvopt study wrote"):
         studies.load(tmp_path)
-    with pytest.raises(KvoptError, match="is no study's"):
+    with pytest.raises(KvoptError, match=r"--out: cannot read .*nowhere\.json: it does not exist"):
         studies.load(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("decode_s", "fast", "decode_s: must be a number, got 'fast'"),
+        ("reproduced_s", float("nan"), "reproduced_s: must be 0 or more, got nan"),
+        ("reproduced_s", 10**400, "reproduced_s: must be 0 or more and finite"),
+        ("role", "best", "has role 'best'"),
+        ("feasible", 1, "feasible: must be a bool, got an int 1"),
+        ("details", None, "details: must be a dict, got None"),
+        ("details", {"ratio": "x", "window_steps": 3}, "details.ratio: must be a number"),
+    ],
+)
+def test_a_row_that_cannot_be_gone_on_from_is_named(tmp_path, name, value, words):
+    """Without running: what was written is read before any work."""
+    row = {"setting": "tight", "policy": "lru", "role": "achieved", "feasible": True, "details": {}}
+    row |= dict.fromkeys(("decode_s", "reproduced_s", "took_s"), 1.0) | {name: value}
+    head = {"study": STUDY.name, "scale": "whole", "seed": 0, "version": versions()["kvopt"], "complete": True}
+    (tmp_path / FILE).write_text(json.dumps({**head, "rows": [row]}), encoding="utf-8")
+    with pytest.raises(KvoptError) as error:
+        studies.run(STUDY, "whole", tmp_path)
+    assert words in str(error.value)
+    assert "'tight', 'lru'" in str(error.value)
 
 
 def test_processes_make_the_same_rows(tmp_path, whole):

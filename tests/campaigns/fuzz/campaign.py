@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
 import tempfile
@@ -76,7 +77,9 @@ def run(
     -------
     dict of reader to Tally
     """
+    saved = saved.resolve()
     saved.mkdir(parents=True, exist_ok=True)
+    kvopt = None if kvopt is None else str(Path(kvopt).resolve())
     left = [(name, at, min(at + CHUNK, n)) for name, n in inputs.items() for at in range(0, n, CHUNK)]
     tallies = {name: Tally() for name in inputs}
     workers = [_Worker(seed, saved, kvopt, readers) for _ in range(processes)]
@@ -169,6 +172,7 @@ def _work(pipe: Connection, at: Any, seed: int, saved: Path, kvopt: str | None, 
     signal.signal(signal.SIGALRM, _too_long)
     sys.stderr = sys.stdout = open("/dev/null", "w")  # noqa: SIM115
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # What is saved under a name that nobody means goes there.
         attempts = Attempts(Path(folder), seed, saved, readers)
         while True:
             name, first, last = pipe.recv()
@@ -241,7 +245,9 @@ class Attempts:
         except _TooLong:
             fault = "slow", f"more than {HANGS_S:g} s"
         except BaseException as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
+            frames = traceback.extract_tb(error.__traceback__)
+            own = [frame for frame in frames if "kvopt" in Path(frame.filename).parts and "tests" not in frame.filename]
+            where = (own or frames)[-1]
             fault = (
                 "bare",
                 f"{type(error).__name__}: {str(error)[:100]!r} at {Path(where.filename).name}:{where.lineno}",
