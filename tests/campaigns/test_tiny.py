@@ -11,7 +11,7 @@ from tests.campaigns.tiny.optimum import by_force, optimum
 from tests.campaigns.tiny.page import Page, tail_mean
 
 _MOST_PLACEMENTS = 300
-_SEEDS = range(12)
+_SEEDS = range(10)
 
 
 def test_no_engine_is_at_fault():
@@ -19,12 +19,13 @@ def test_no_engine_is_at_fault():
     outcome = campaign(_SEEDS, processes=1, most_states=3)
     assert outcome.done == len(_SEEDS)
     assert outcome.counts["certified bounds"] > len(_SEEDS)
+    assert outcome.counts["exact runs"] > len(_SEEDS)
     assert listed(outcome.faults, 5) == ""
 
 
 def test_the_dynamic_program_finds_what_trying_everything_finds():
     tried = 0
-    for seed in range(120):
+    for seed in range(60):
         page = Page(draw(seed))
         lives = sum(death - birth for birth, death in zip(page.birth, page.death, strict=True))
         if len(page.states) ** lives > _MOST_PLACEMENTS:
@@ -35,7 +36,7 @@ def test_the_dynamic_program_finds_what_trying_everything_finds():
         if best is not None:
             assert page.broken(best.paths) == set()
             assert page.evaluated(best.paths).objective == best.value
-    assert tried > 20
+    assert tried > 10
 
 
 def test_a_tail_counts_the_last_step_in_part():
