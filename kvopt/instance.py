@@ -23,6 +23,7 @@ from kvopt.objective_text import parse, spell
 from kvopt.platform import Platform
 from kvopt.residency import states
 from kvopt.trace import PREFILL, Trace
+from kvopt.trace_checks import MOST_TOTAL_BYTES
 
 if TYPE_CHECKING:
     from kvopt.placement import Placement

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
 import re
 import shutil
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kvopt import ctrl_c
 from kvopt.errors import KvoptError
+
+PLAIN = "kvopt.plain"
+"""Name of the way (``errors`` of a stream, or of ``str.encode``) to write in ASCII what an encoding lacks."""
+_IN_ASCII = {"µ": "u", "…": "...", "–": "-", "—": "-", "×": "x", "≥": ">=", "≤": "<="}
 
 
 def check_writable(field: str, path: Path) -> None:
@@ -52,11 +59,16 @@ def write_whole(field: str, path: Path, write: Callable[[Path], Any], *, keep: b
     KvoptError
         When the directory is missing or not writable.
     """
+    if not _replaceable(path):
+        _write_through(field, path, write, keep)
+        return
+    # What a link points at is written, and the link stays.
+    whole_path = path.resolve() if path.is_symlink() else path
     try:
-        with part_of(path) as part:
+        with part_of(whole_path) as part:
             write(part)
             if keep:
-                os.replace(part, path)
+                os.replace(part, whole_path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise KvoptError(field, f"cannot write {path} ({reason})", "Choose a writable place") from None
@@ -178,9 +190,59 @@ def _remove_parts() -> None:
 ctrl_c.before_end(_remove_parts)
 
 
-def to_json(data: Any) -> str:
-    """Plain data as JSON text; not-a-number is refused, since JSON has none."""
-    return json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def _replaceable(path: Path) -> bool:
+    """Whether a path is free or a file: a device or a pipe is written to, never put away."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _write_through(field: str, path: Path, write: Callable[[Path], Any], keep: bool) -> None:
+    """Write a file elsewhere, since what writes it may go back and forth in it, then all of it to the path."""
+    if not keep:
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            part = Path(folder) / (path.name if path.suffix else "part")
+            write(part)
+            with part.open("rb") as made, path.open("wb") as out:
+                shutil.copyfileobj(made, out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise KvoptError(field, f"cannot write {path} ({reason})", "Choose a writable place") from None
+
+
+def to_json(data: Any, encoding: str = "utf-8") -> str:
+    """Plain data as JSON text; not-a-number is refused, since JSON has none.
+
+    Parameters
+    ----------
+    data : object
+    encoding : str
+        What the text will be written in. Except in UTF-8, and where UTF-8 lacks a character, as it does for a path that
+        is no text, JSON's own escapes stand for all that is not ASCII.
+    """
+    if codecs.lookup(encoding).name == "utf-8":
+        text = json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        if encodable(text, "utf-8") == text:
+            return text
+    return json.dumps(data, indent=2, allow_nan=False) + "\n"
+
+
+def encodable(text: str, encoding: str) -> str:
+    """A text with ASCII in the place of the characters that an encoding lacks."""
+    return text.encode(encoding, PLAIN).decode(encoding)
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_IN_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in lacking), error.end
+
+
+codecs.register_error(PLAIN, _in_ascii)
 
 
 def whole(field: str, number: float) -> int:

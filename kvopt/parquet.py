@@ -1,10 +1,11 @@
-"""Reading flat Parquet tables, with errors that name the column.
+"""Reading flat Parquet tables of any name, with errors that name the column.
 
 What a file claims of itself is checked before anything is allocated for it: a few hundred bytes can claim terabytes.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +50,7 @@ class Table:
         self.path = existing_file(path, field, _CHECK, error)
         self.field, self.error = field, error
         with self._decoding():
-            self._file = pq.ParquetFile(self.path)
+            self._file = pq.ParquetFile(native_file(self.path, "rb"))
         try:
             with self._decoding():
                 self.names: list[str] = list(self._file.schema_arrow.names)
@@ -67,7 +68,7 @@ class Table:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._file.close(force=True)
 
     def _decoding(self):
         return decoding(self.path, self.field, "not a Parquet file", _OTHER, self.error)
@@ -134,6 +135,13 @@ def read_table(path: Path, field: str, required: tuple[str, ...], fix: str, erro
 
     with Table(path, field, required, fix, error) as table:
         return pa.concat_tables(table.batches(table.names, 1 << 20))
+
+
+def native_file(path: Path, mode: str):
+    """Open a file as Arrow does by itself, whether or not its name is text: as a pyarrow.OSFile."""
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(path), mode)
 
 
 def flat_column(table, column: str, error: type[KvoptError] = KvoptError) -> np.ndarray:

@@ -19,7 +19,7 @@ from kvopt.arguments import expect, path_of
 from kvopt.errors import KvoptError, shown
 from kvopt.instance import Instance
 from kvopt.output import write_whole
-from kvopt.parquet import Table, flat_column
+from kvopt.parquet import Table, flat_column, native_file
 from kvopt.placement import Placement
 from kvopt.residency import names
 from kvopt.tallies import block_ranges, owners
@@ -63,7 +63,7 @@ def save_placement(
     schema = pa.schema(types, metadata={"kvopt": json.dumps(about)})
 
     def write(part: Path) -> None:
-        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        with native_file(part, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for lo, hi in block_ranges(placement.ptr):
                 here = slice(placement.ptr[lo], placement.ptr[hi])
                 columns = [getattr(placement, name)[here] for name in ("start", "stop", "state")]

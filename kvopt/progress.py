@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from contextlib import AbstractContextManager
 from typing import Protocol, TextIO
 
+from kvopt.output import encodable
 from kvopt.result import Progress
 from kvopt.units import amount_text, percent
 
@@ -55,9 +57,12 @@ class PlainLines(AbstractContextManager):
                 return
             self._last[method] = now
             elapsed, best, bound, gap, detail = _cells(event)
-            print(
-                f"{method}: {elapsed}, best {best}, bound {bound}, gap {gap}, {detail}", file=self._stream, flush=True
-            )
+            line = f"{method}: {elapsed}, best {best}, bound {bound}, gap {gap}, {detail}"
+            # Progress that cannot be shown is no reason to end what makes it.
+            with contextlib.suppress(OSError):
+                print(
+                    encodable(line, getattr(self._stream, "encoding", None) or "utf-8"), file=self._stream, flush=True
+                )
 
     def __exit__(self, *_exception) -> None:
         return None
@@ -72,8 +77,10 @@ class LiveTable(AbstractContextManager):
 
         self._events: dict[str, tuple[Progress, float]] = {}
         self._lock = threading.Lock()
+        console = Console(file=stream)
+        self._encoding = console.encoding
         self._live = Live(
-            console=Console(file=stream),
+            console=console,
             get_renderable=self._draw,
             refresh_per_second=1 / _DRAWN_EVERY_S,
             transient=True,
@@ -106,7 +113,7 @@ class LiveTable(AbstractContextManager):
                 elapsed, *rest = _cells(event)
                 if method == running:
                     elapsed = f"{event.elapsed_s + time.perf_counter() - seen:.1f} s"
-                drawn.add_row(method, elapsed, *rest)
+                drawn.add_row(*(encodable(cell, self._encoding) for cell in (method, elapsed, *rest)))
         return drawn
 
 

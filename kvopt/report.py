@@ -7,12 +7,13 @@ text or by rich. Each number is named achieved, certified or claimed; an achieve
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kvopt.compare import BASELINE, Comparison
 from kvopt.describe import header, refuted_text, size_text
 from kvopt.instance import Instance
+from kvopt.output import encodable
 from kvopt.result import Bound, Result, Role, Termination
 from kvopt.units import amount_text, bytes_text, percent, rate_text, seconds_text, time_unit
 
@@ -79,13 +80,21 @@ def show(comparison: Comparison, console: Console) -> None:
     comparison : Comparison
     console : rich.console.Console
     """
+    encoding = console.encoding
     for line in header(comparison.instance):
-        console.print(line, highlight=False, markup=False)
-    console.print(_rich_table(table(comparison), console.width))
+        console.print(encodable(line, encoding), highlight=False, markup=False)
+    console.print(_rich_table(_encodable(table(comparison), encoding), console.width))
     if comparison.sub is not None:
-        console.print(_rich_table(table(comparison.sub, sub_title(comparison.sub)), console.width))
+        sub = table(comparison.sub, sub_title(comparison.sub))
+        console.print(_rich_table(_encodable(sub, encoding), console.width))
     for line in (*notes(comparison), *ladder(comparison)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(encodable(line, encoding), highlight=False, markup=False, soft_wrap=True)
+
+
+def _encodable(table: Table, encoding: str) -> Table:
+    rows = [tuple(encodable(cell, encoding) for cell in row) for row in table.rows]
+    columns = tuple(encodable(column, encoding) for column in table.columns)
+    return replace(table, title=encodable(table.title, encoding), columns=columns, rows=rows)
 
 
 def notes(comparison: Comparison) -> list[str]:

@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 
 from kvopt.arguments import MOST_COUNT, expect, path_of
-from kvopt.errors import TraceError, shown
-from kvopt.output import part_of
-from kvopt.parquet import Table, flat_column, list_column
+from kvopt.errors import KvoptError, TraceError, shown
+from kvopt.output import write_whole
+from kvopt.parquet import Table, flat_column, list_column, native_file
 from kvopt.reading import reason
 from kvopt.trace import Trace
 from kvopt.trace_checks import BLOCK_COLUMNS, whole_numbers
@@ -195,11 +195,9 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         raise TraceError("provenance", f"is no JSON ({reason(error)})", "Keep texts, numbers and lists there") from None
     try:
-        with part_of(path) as part:
-            _write(trace, part, {"kvopt": text})
-            os.replace(part, path)
-    except OSError as error:
-        raise TraceError("path", f"cannot write {path} ({reason(error)})", "Choose a writable place") from None
+        write_whole("path", path, lambda part: _write(trace, part, {"kvopt": text}))
+    except KvoptError as error:
+        raise TraceError(error.field, error.problem, error.fix) from None
 
 
 def _write(trace: Trace, path: Path, metadata: dict[str, str]) -> None:
@@ -210,15 +208,16 @@ def _write(trace: Trace, path: Path, metadata: dict[str, str]) -> None:
     types = [("lane", pa.int32()), ("size_bytes", pa.int64()), ("write_step", pa.int32()), ("free_step", pa.int32())]
     types += [(name, pa.list_(pa.int32())) for name in ("run_start", "run_stop")]
     # Starts and stops ascend slowly within a block, so deltas pack to a few bits each.
+    file = native_file(path, "wb")
     writer = pq.ParquetWriter(
-        path,
+        file,
         pa.schema(types, metadata=metadata),
         compression="zstd",
         compression_level=12 if trace.n_runs < _LARGE_RUNS else 1,
         use_dictionary=False,
         column_encoding=dict.fromkeys(_DELTA_CODED, "DELTA_BINARY_PACKED"),
     )
-    with writer:
+    with file, writer:
         for blocks, runs in trace.chunks(GROUP_RUNS):
             flat = [pa.array(getattr(trace, column)[blocks]) for column in BLOCK_COLUMNS]
             offsets = pa.array((trace.run_ptr[blocks.start : blocks.stop + 1] - runs.start).astype(np.int32))

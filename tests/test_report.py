@@ -10,7 +10,8 @@ import pytest
 
 import kvopt
 from kvopt import describe, report
-from kvopt.result import Bound, Result, Role, Termination
+from kvopt.progress import display
+from kvopt.result import Bound, Progress, Result, Role, Termination
 from kvopt.sources.synthetic import drifting
 from kvopt.units import bytes_text, percent, rate_text, seconds_text, time_unit
 
@@ -41,6 +42,36 @@ def test_bounds_are_marked_as_limits_and_achieved_times_are_not(comparison):
     for row in report.table(comparison).rows:
         limits = row[2].startswith(">= ") and row[3].startswith("<= ")
         assert limits == row[0].startswith("bound: ")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "gbk"])
+def test_a_console_of_any_encoding_shows_it_all(encoding, comparison, instance):
+    from rich.console import Console
+
+    named = replace(instance, trace=instance.trace._replace(name="1 µs \udce9"))
+    comparison = replace(comparison, instance=named)
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding, "strict")
+    report.show(comparison, Console(file=file, force_terminal=True, width=150))
+    file.flush()
+    text = raw.getvalue().decode(encoding)
+    assert "1 us \\udce9: 8 steps" in text
+    assert all(method in text for method in comparison.results)
+
+
+def test_progress_is_shown_in_any_encoding_and_never_in_the_way():
+    event = Progress(1.0, objective=2e-6, bound=1e-6, detail="…")
+    raw = io.BytesIO()
+    with display("lru", io.TextIOWrapper(raw, "ascii", "strict")) as show:
+        show("lru", event)
+    assert raw.getvalue().decode("ascii").startswith("lru: 1.0 s, best 2.000 us, bound 1.000 us")
+
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError("No space left on device")
+
+    with display("lru", Full()) as show:
+        show("lru", event)
 
 
 def test_the_best_row_is_the_fastest(comparison):

@@ -9,21 +9,22 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, output, report
+from kvopt import describe, report
 from kvopt.certificate_io import load_certificate, save_certificate
 from kvopt.cli.group import main
 from kvopt.cli.instance import instance_options, trace_before_argument
 from kvopt.cli.out import (
     check_outputs,
     compile_kernels,
-    draw,
     json_option,
     keep_answer,
     leave_interrupted,
     print_lines,
     print_report,
+    save_plot,
     time_option,
 )
+from kvopt.cli.streams import deliver, say
 from kvopt.cli.types import AMOUNT
 from kvopt.compare import DEFAULT_METHODS, bound_record, check_methods
 from kvopt.errors import KvoptError
@@ -52,7 +53,7 @@ def compare(instance, methods, time_limit, seed, json_path, plot_path) -> None:
         comparison = kvopt.compare(instance, names, time_limit=time_limit, seed=seed, on_progress=show)
     print_report(comparison, json_path)
     if plot_path is not None:
-        output.write_whole("--plot", plot_path, lambda part: draw("plot_comparison", comparison, part))
+        save_plot("plot_comparison", comparison, plot_path)
     if comparison.interrupted:
         leave_interrupted(f"{len(comparison.results)} of {len(names)} methods are in the table")
 
@@ -88,7 +89,8 @@ def solve(instance, method, start, time_limit, seed, json_path, placement_path) 
     comparison = kvopt.Comparison(instance, bound, ideal, found, seed=seed, interrupted=stopped)
     print_report(comparison, json_path)
     if placement_path is not None and comparison.best is not None:
-        kvopt.save_placement(comparison.best.placement, placement_path, instance, field="--save-placement")
+        best = comparison.best.placement
+        deliver(lambda: kvopt.save_placement(best, placement_path, instance, field="--save-placement"))
     if stopped:
         leave_interrupted("this is what was in hand")
 
@@ -123,7 +125,8 @@ def bound(instance, method, time_limit, json_path, certificate_path, **ascent) -
     lines = [*describe.header(instance), describe.bound_line(instance, found)]
     print_lines(lines, {"instance": instance.summary(), "bound": bound_record(found)}, json_path)
     if certificate_path is not None:
-        save_certificate(found.certificate, certificate_path, instance, field="--save-certificate")
+        field = "--save-certificate"
+        deliver(lambda: save_certificate(found.certificate, certificate_path, instance, field=field))
     if found.termination is Termination.INTERRUPTED:
         leave_interrupted("the bound is the best so far")
 
@@ -176,7 +179,7 @@ def explain(instance, page_tokens, method, phases, time_limit, seed, json_path, 
         found = kvopt.explain(instance, method, page_tokens=page_tokens, on_progress=show, **limits)
     print_lines(report.explanation(found).split("\n"), found.to_json(), json_path)
     if plot_path is not None:
-        output.write_whole("--plot", plot_path, lambda part: draw("plot_ladder", found, part))
+        save_plot("plot_ladder", found, plot_path)
     if found.interrupted:
         leave_interrupted("rungs may be looser than they could be")
 
@@ -200,4 +203,4 @@ def export(instance, out, backend, sub) -> None:
         f"unit      {made.unit!r} {made.objective_unit}",
         f"written to {out}",
     ]
-    click.echo("\n".join(lines))
+    say("\n".join(lines))

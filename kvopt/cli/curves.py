@@ -7,18 +7,19 @@ from pathlib import Path
 import click
 
 import kvopt
-from kvopt import describe, output, sizing, sweep_file
+from kvopt import describe, sizing, sweep_file
 from kvopt.cli.group import main
 from kvopt.cli.instance import instance_options
 from kvopt.cli.out import (
     STDOUT,
     check_outputs,
     compile_kernels,
-    draw,
     json_option,
+    json_target,
     keep_answer,
     leave_interrupted,
     print_lines,
+    save_plot,
     time_option,
     write_json,
 )
@@ -66,7 +67,7 @@ def size(instance, target, vary, time_limit, seed, json_path) -> None:
 @click.option(
     "--json",
     "json_path",
-    type=Path,
+    type=json_target,
     help="Write the points as JSON whenever one is finished, and take up those that are there; - for standard output.",
 )
 @click.option("--fresh", is_flag=True, help="Overwrite the file of --json instead of taking up its points.")
@@ -77,7 +78,11 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
     name, values = vary
     check(instance, name, values, time_limit=time_limit, processes=processes)
     done = () if fresh else _points_there(json_path, instance, name, seed, time_limit)
-    keep = None if str(json_path) == STDOUT else lambda sweep: write_json(sweep.to_json(), json_path)
+    # A pipe gets one document, at the end; only a file can be written again and again.
+    again_and_again = (
+        json_path is not None and str(json_path) != STDOUT and (json_path.is_file() or not json_path.exists())
+    )
+    keep = (lambda sweep: write_json(sweep.to_json(), json_path)) if again_and_again else None
     compile_kernels(instance)
     keep_answer(instance)
     with display("sweep") as show:
@@ -94,7 +99,7 @@ def sweep(instance, vary, processes, time_limit, seed, json_path, fresh, plot_pa
         )
     print_lines([*describe.header(instance)[:2], *describe.sweep_lines(found)], found.to_json(), json_path)
     if plot_path is not None and found.points:
-        output.write_whole("--plot", plot_path, lambda part: draw("plot_sweep", found, part))
+        save_plot("plot_sweep", found, plot_path)
     if found.interrupted:
         again = "" if json_path is None or str(json_path) == STDOUT else "; the same command goes on from here"
         leave_interrupted(f"these are the points so far{again}")
@@ -143,7 +148,7 @@ def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
 
 def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):
     """Points of an earlier run of the same sweep."""
-    if json_path is None or not json_path.exists():
+    if json_path is None or str(json_path) == STDOUT or not json_path.is_file():
         return ()
     return sweep_file.load(
         json_path,

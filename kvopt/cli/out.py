@@ -9,13 +9,24 @@ import click
 
 import kvopt
 from kvopt import ctrl_c, output, report
+from kvopt.cli import streams
+from kvopt.cli.streams import deliver, say
 from kvopt.cli.types import AMOUNT
 from kvopt.errors import KvoptError
 
 STDOUT = "-"
 _PICTURES = (".png", ".pdf", ".svg")
 
-json_option = click.option("--json", "json_path", type=Path, help="Write the result as JSON; - for standard output.")
+
+def json_target(value: str) -> Path:
+    """The path that --json names; what the system calls standard output is that, however it is spelled."""
+    return Path(STDOUT if value in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1") else value)
+
+
+json_target.__name__ = "path"  # As the help calls it.
+json_option = click.option(
+    "--json", "json_path", type=json_target, help="Write the result as JSON; - for standard output."
+)
 time_option = click.option(
     "--time-limit", type=AMOUNT, default=15.0, show_default=True, help="Seconds for the bound and for each engine."
 )
@@ -67,20 +78,22 @@ def keep_answer(instance: kvopt.Instance | None = None) -> None:
 
 def print_report(comparison: kvopt.Comparison, json_path: Path | None) -> None:
     """The report to standard output, or beside JSON that goes there to standard error."""
-    stream = sys.stderr if str(json_path) == STDOUT else sys.stdout
-    if stream.isatty():
+    stream = sys.stderr if str(json_path) == STDOUT else streams.stdout()
+    if stream is not None and stream.isatty():
         from rich.console import Console
 
-        report.show(comparison, Console(file=stream))
+        deliver(lambda: report.show(comparison, Console(file=stream)))
+    elif stream is sys.stderr:
+        _say(report.plain(comparison))
     else:
-        _echo(report.plain(comparison), file=stream)
+        say(report.plain(comparison))
     write_json(comparison.to_json(), json_path)
 
 
 def print_lines(lines: list[str], data=None, json_path: Path | None = None) -> None:
     """Lines to standard output, unless the JSON of the data goes there."""
     if str(json_path) != STDOUT:
-        _echo("\n".join(lines))
+        say("\n".join(lines))
     write_json(data, json_path)
 
 
@@ -88,21 +101,20 @@ def write_json(data, path: Path | None) -> None:
     """To a file or to standard output, if anywhere."""
     if path is None:
         return
-    text = output.to_json(data)
     if str(path) == STDOUT:
-        _echo(text, nl=False)
+        say(output.to_json(data, getattr(streams.stdout(), "encoding", None) or "utf-8").rstrip("\n"))
     else:
-        output.write_whole("--json", path, lambda part: part.write_text(text, encoding="utf-8"))
+        text = output.to_json(data)
+        deliver(lambda: output.write_whole("--json", path, lambda part: part.write_text(text, encoding="utf-8")))
 
 
-def _echo(text: str, **options) -> None:
-    """Write to standard output or a stream, all of it, whenever Ctrl-C comes."""
-    with ctrl_c.whole_output():
-        click.echo(text, **options)
+def save_plot(picture: str, what, path: Path) -> None:
+    """Save what a function of :mod:`kvopt.plotting` makes of it."""
+    deliver(lambda: output.write_whole("--plot", path, lambda part: draw(picture, what, part)))
 
 
 def draw(picture: str, what, path: Path) -> None:
-    """Save what a function of :mod:`kvopt.plotting` makes of it."""
+    """Draw a picture into a file."""
     # Agg needs no display; the choice is the command's to make, not the library's.
     import matplotlib
 

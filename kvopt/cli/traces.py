@@ -11,6 +11,7 @@ from kvopt.cli.group import main
 from kvopt.cli.instance import loaded_trace
 from kvopt.cli.named import ACCESSES_OPTION, SEED_OPTION, made, named, with_instance_options
 from kvopt.cli.out import check_outputs, json_option, print_lines
+from kvopt.cli.streams import say
 from kvopt.cli.types import AMOUNT
 from kvopt.sources.log_rows import MS_PER_UNIT
 from kvopt.sources.request_log import BLOCK_TOKENS, LLAMA_3_70B_BYTES_PER_TOKEN, import_mooncake
@@ -44,7 +45,7 @@ def make(name, accesses, seed, out) -> None:
     output.check_writable("--output", out)
     trace = made(name, accesses, seed).trace
     trace.save(out)
-    click.echo("\n".join([*describe.trace_lines(trace), f"written to {out}"]))
+    say("\n".join([*describe.trace_lines(trace), f"written to {out}"]))
 
 
 @trace.group("import")
@@ -86,4 +87,4 @@ def mooncake(log, out, requests, block_tokens, time_unit, model, bytes_per_token
         check=check,
     )
     loaded.save(out)
-    click.echo("\n".join([*describe.trace_lines(loaded), f"written to {out}"]))
+    say("\n".join([*describe.trace_lines(loaded), f"written to {out}"]))

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from kvopt import ctrl_c, interrupts
+from kvopt.cli.streams import Commands
 from kvopt.errors import KernelCacheWarning, KvoptError, PlatformWarning, shown
 from kvopt.units import parse_amount
 
@@ -115,7 +116,7 @@ def one_at_most(ctx: click.Context, param: click.Parameter, values: tuple):
     return values[0] if values else None
 
 
-class OneLineErrors(click.Group):
+class OneLineErrors(Commands):
     """A group that answers every wrong input with one line on standard error and exit code 2.
 
     A doubtful platform costs one line there as well. Anything unexpected keeps its traceback; Ctrl-C exits with 130.
