@@ -13,6 +13,7 @@ import numpy as np
 from kvopt.compare import Comparison
 from kvopt.evaluate import Evaluation, evaluate
 from kvopt.instance import Instance
+from kvopt.output import encodable
 from kvopt.placement import Placement
 from kvopt.result import Bound, Progress, Result, Role
 from kvopt.units import amount_text, bytes_unit, percent, seconds_text, time_unit
@@ -64,7 +65,7 @@ def plot_comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     what = "decode time" if timed else comparison.instance.objective.name
     ax.set_xlabel(f"{what} [{unit}]; labels: how far above the bound")
     ax.set_title(
-        f"{comparison.instance.trace.name} on {comparison.instance.platform.name}: "
+        f"{_name(comparison.instance.trace)} on {_name(comparison.instance.platform)}: "
         f"no placement is {'faster' if timed else 'less'} than {amount_text(bound.value, bound.unit)} "
         f"({bound.source} bound, {bound.role.value})",
         fontsize=10,
@@ -108,7 +109,9 @@ def plot_ladder(explanation: Explanation, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(f"decode time [{unit}]; labels: over the rung above")
     trace, platform = explanation.instance.trace, explanation.instance.platform
     ax.set_title(
-        f"{trace.name} on {platform.name}: what {explanation.method.method} spends its time on", fontsize=10, loc="left"
+        f"{_name(trace)} on {_name(platform)}: what {explanation.method.method} spends its time on",
+        fontsize=10,
+        loc="left",
     )
     _strip(ax)
     ax.tick_params(axis="y", length=0)
@@ -151,10 +154,17 @@ def plot_sweep(sweep: Sweep, ax: Axes | None = None) -> Axes:
     ax.set_xlabel(f"{sweep.vary} [{value_unit}{'/s' if sweep.unit.endswith('per_s') else ''}]")
     ax.set_ylabel(f"decode time [{unit}]")
     trace, platform = sweep.instance.trace, sweep.instance.platform
-    ax.set_title(f"{trace.name} on {platform.name}: the least decode time lies in the band", fontsize=10, loc="left")
+    ax.set_title(
+        f"{_name(trace)} on {_name(platform)}: the least decode time lies in the band", fontsize=10, loc="left"
+    )
     ax.legend(frameon=False, fontsize=9)
     _strip(ax)
     return ax
+
+
+def _name(thing) -> str:
+    """The name of something as Matplotlib can draw it: characters that there are, and dollars that begin no formula."""
+    return encodable(thing.name, "utf-8").replace("$", r"\$")
 
 
 def _listed(names: set[str]) -> str:
@@ -310,7 +320,7 @@ def plot_slots(instance: Instance, placed: Placement | Evaluation | Result, ax: 
     )
     decides = np.bincount(busy.argmax(axis=0), weights=found.slot_s, minlength=len(busy)) / max(found.latency_s, 1e-300)
     for number, channel in enumerate(instance.platform.channels):
-        label = f"{channel.name}: decides {percent(float(decides[number]))} of the time"
+        label = f"{_name(channel)}: decides {percent(float(decides[number]))} of the time"
         ax.plot(step, per_step[number] / size, color=_LINES[number % 6], linewidth=1.4, label=label)
     _step_axis(ax, step)
     _crop(ax, per_step[-1] / size, unit)
@@ -357,7 +367,7 @@ def plot_occupancy(instance: Instance, placed: Placement | Evaluation | Result, 
     ax.plot(step, per_step[0] / size, color=_GREY, linewidth=1.4, label="alive")
     below = np.zeros(per_step.shape[1])
     for k, held in enumerate(per_step[1:]):
-        tier, capacity = instance.platform.tiers[k].name, instance.capacity_bytes[k]
+        tier, capacity = _name(instance.platform.tiers[k]), instance.capacity_bytes[k]
         colour = _LINES[k % 6]
         ax.fill_between(
             step, below / size, (below + held) / size, color=colour, alpha=0.35, linewidth=0, label=f"in {tier}"

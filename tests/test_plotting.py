@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -35,6 +36,13 @@ def comparison(instance):
 def _close_figures():
     yield
     plt.close("all")
+
+
+def test_names_are_drawn_as_they_are_whatever_is_in_them(comparison):
+    odd = replace(comparison.instance, trace=comparison.instance.trace._replace(name="caf\udce9 $x^$ $"))
+    ax = plotting.plot_comparison(replace(comparison, instance=odd))
+    ax.figure.savefig(io.BytesIO(), format="png")
+    assert ax.get_title(loc="left").startswith(r"caf\udce9 \$x^\$ \$ on gh200: ")
 
 
 def test_comparison_has_a_bar_a_method_and_the_bound_as_a_line(comparison):
