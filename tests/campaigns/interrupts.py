@@ -77,7 +77,7 @@ def _faults(run: Run, took_s: float, limit_s: float) -> Counter[str]:
         try:
             json.loads(text)
         except ValueError:
-            found["half JSON on stdout"] += 1
+            found["no JSON on stdout"] += 1
     found["broken file"] += len(run.broken_files())
     found["part file left"] += len(run.parts())
     found["child left"] += run.survivors(_CHILDREN_S)
