@@ -110,6 +110,14 @@ def path_of(field: str, value: Any, error: type[KvoptError] = KvoptError) -> Pat
         raise error(field, f"must be a path in text, got {shown(value)}", fix) from None
 
 
+def writable_path(field: str, value: Any, error: type[KvoptError] = KvoptError) -> Path:
+    """Return the path of a file to write: it needs a name, and no character that no name has."""
+    path = path_of(field, value, error)
+    if not path.name or "\0" in str(path):
+        raise error(field, f"cannot write {shown(str(path))} (it names no file)", "Choose a writable place")
+    return path
+
+
 def scalar(value: Any) -> Any:
     """Return what a NumPy scalar or an array without dimensions holds; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value

@@ -121,7 +121,8 @@ def read_multipliers(
     found = read_arrays(path, field, "no certificate", _FIX, _most_bytes(instance))
     of = _about_in(found.pop(_ABOUT, None), path, field)
     theirs, mark = of["instance"], of["fingerprint"]
-    for name in _NEEDED:
+    under_way = any(name.startswith(NOW) for name in found)
+    for name in (*_NEEDED, *((NOW + name for name in _NEEDED) if under_way else ())):
         if name not in found:
             raise KvoptError(field, f"{path} has no {name}", _FIX)
     known = [*_NEEDED, *_OPTIONAL]

@@ -97,7 +97,9 @@ class Rules:
     def __post_init__(self) -> None:
         for name, kind in (("copies", Copies), ("moves", Moves), ("reads", Reads), ("writes", Writes)):
             try:
-                object.__setattr__(self, name, kind(getattr(self, name)))
+                value = getattr(self, name)
+                # What is neither would be written out by the enumeration's own error.
+                object.__setattr__(self, name, kind(value if isinstance(value, kind | str) else ""))
             except ValueError:
                 choices = ", ".join(repr(k.value) for k in kind)
                 raise InstanceError(

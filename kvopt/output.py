@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kvopt import ctrl_c
+from kvopt.arguments import writable_path
 from kvopt.errors import KvoptError
 
 PLAIN = "kvopt.plain"
@@ -59,6 +60,7 @@ def write_whole(field: str, path: Path, write: Callable[[Path], Any], *, keep: b
     KvoptError
         When the directory is missing or not writable.
     """
+    path = writable_path(field, path)
     if not _replaceable(path):
         _write_through(field, path, write, keep)
         return

@@ -220,7 +220,7 @@ class Trace(ReadOnlyArrays):
         lane = self.lane if lanes is None else self._renumbered(lanes)
         keep = (lane >= 0) & (self.write_step < last) & (self.free_step > first)
         if blocks is not None:
-            blocks = np.asarray(blocks)
+            blocks = _column("blocks", blocks)
             if blocks.shape != keep.shape or blocks.dtype != bool:
                 raise TraceError("blocks", f"must be bool[{self.n_blocks}], got {shown(blocks)}", "Say which to keep")
             keep &= blocks

@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kvopt.arguments import MOST_COUNT, expect, path_of
+from kvopt.arguments import MOST_COUNT, expect, writable_path
 from kvopt.errors import KvoptError, TraceError, shown
 from kvopt.output import write_whole
 from kvopt.parquet import Table, flat_column, list_column, native_file
@@ -189,7 +189,7 @@ def save_trace(trace: Trace, path: str | os.PathLike) -> None:
         "provenance": dict(trace.provenance),
         **({} if trace.tokens_per_page is None else {"tokens_per_page": trace.tokens_per_page}),
     }
-    path = path_of("path", path, TraceError)
+    path = writable_path("path", path, TraceError)
     try:
         text = json.dumps(meta)
     except (TypeError, ValueError, RecursionError) as error:
