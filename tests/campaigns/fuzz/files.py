@@ -143,10 +143,10 @@ def archive(rng: Random, arrays: dict[str, np.ndarray], about: Any, data: bytes)
     )
     with zipfile.ZipFile(out, "w", method) as z:
         for name, array in members.items():
-            z.writestr(_member_name(rng, name), _npy(rng, array))
+            z.writestr(zipfile.ZipInfo(_member_name(rng, name)), _npy(rng, array), method)
         if rng.random() < 0.05:
             for k in range(rng.choice((1, 100))):
-                z.writestr(f"more{k}.npy", _npy(rng, np.zeros(1)))
+                z.writestr(zipfile.ZipInfo(f"more{k}.npy"), _npy(rng, np.zeros(1)), method)
     made = bytearray(out.getvalue())
     if rng.random() < 0.15:
         _patch_header(rng, made)
