@@ -123,6 +123,8 @@ def campaign(
                 first = min(fault.seed for fault in outcome.faults)
                 if all(worker.last >= first or worker.ended for worker in workers):
                     break
+    except KeyboardInterrupt:
+        outcome.counts["interrupted"] += 1  # What was found so far still counts.
     finally:
         for worker in workers:
             worker.stop()
