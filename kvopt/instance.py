@@ -330,6 +330,18 @@ class Instance(ReadOnlyArrays):
         return tuple(math.floor(c + 1e-3) if math.isfinite(c) else c for c in (fast - self.weight_bytes, *rest))
 
     @cached_property
+    def fillable_bytes(self) -> np.ndarray:
+        """float64[K]: what blocks can fill of each tier at most: a multiple of the sizes' greatest common divisor, and
+        nothing of a tier that is smaller than every block. What is beyond can never be used."""
+        capacity, size = np.array(self.capacity_bytes, float), self.trace.size_bytes
+        unit = int(size[0]) if (size == size[0]).all() else int(np.gcd.reduce(size))
+        exact = capacity < 2.0**53  # More than that no blocks can fill: sums of their sizes are below.
+        capacity[exact] -= np.mod(capacity[exact], unit)
+        capacity[capacity < size.min()] = 0.0
+        capacity.setflags(write=False)
+        return capacity
+
+    @cached_property
     def birth_slot(self) -> np.ndarray:
         """int64[B]: first slot in which the block exists: 0 after prefill, else the slot that writes it."""
         trace = self.trace

@@ -52,7 +52,8 @@ class Lowered:
     holds : bool[S, K]
         The tiers that hold a block in each state.
     capacity_bytes : float64[K]
-        Infinite for a tier that all live blocks together cannot fill, 0 for one smaller than every block.
+        What blocks can fill of a tier: infinite where all live blocks together cannot fill it, 0 where it is smaller
+        than every block.
     live_bytes : float64[T]
     prices : Prices
         Of the objective; by-the-byte ones are in the tables.
@@ -164,10 +165,9 @@ def lower(instance: Instance) -> Lowered:
         np.add.at(base_s[c], instance.birth_slot[written], trace.size_bytes[written] * by_time.always[c])
     base_price = instance.weight_bytes_per_slot * instance.n_slots * prices.read[0]
     live = instance.live_bytes.astype(float)
-    capacity = np.array(instance.capacity_bytes, float)
+    capacity = instance.fillable_bytes.copy()
     capacity[held.all(axis=0)] = np.inf  # Holds every live block or the instance would have been refused.
     capacity[capacity >= live.max()] = np.inf
-    capacity[capacity < trace.size_bytes.min()] = 0.0
     initial = np.full(trace.n_blocks, -1, np.int8) if instance.initial is None else instance.initial
     swap = float(rules.balanced)
     return Lowered(
@@ -214,7 +214,21 @@ def unit_per_byte(low: Lowered, second: float | None = None) -> float:
         second = low.prices.per_second + sum(weight for weight, _ in low.prices.tails)
     op = second * low.op_s_per_byte.max(axis=-1) + low.op_price_per_byte
     write = second * low.write_s_per_byte.max(axis=-1) + low.write_price_per_byte
-    return float(op[1, -1, -1] or op.max() or write.max() or 1.0)
+    z = backing_state(low)
+    return float(op[1, z, z] or op.max() or write.max() or 1.0)
+
+
+def backing_state(low: Lowered) -> int:
+    """The state in which a block is kept when it is not wanted: in the fastest tier but the first that has room for
+    all. What comes after that changes nothing.
+
+    Parameters
+    ----------
+    low : Lowered
+    """
+    near, room = nearest(low.holds), np.isinf(low.capacity_bytes)
+    tier = next((k for k in range(1, low.n_tiers) if room[k]), low.n_tiers - 1)
+    return int(np.flatnonzero(near == tier)[-1])
 
 
 @dataclass(frozen=True, eq=False)

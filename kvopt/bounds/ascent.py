@@ -25,6 +25,7 @@ from kvopt.bounds.aggregate import uniform_step_price
 from kvopt.bounds.clock import Clock
 from kvopt.bounds.descent import Descent
 from kvopt.bounds.sample import thinned
+from kvopt.bounds.scale import capacity_units
 from kvopt.bounds.tails import Tail
 from kvopt.lowering import Lowered, unit_per_byte
 from kvopt.prices import tail_steps
@@ -33,9 +34,6 @@ from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 
 TAU_FACTOR = 0.5
 """From each temperature to the next."""
-_CAPACITY_UNIT = 10.0
-"""Capacity prices are counted in this many mean slot times over the capacity. Measured on 50k-100k columns: 0.1 and 100
-need several times the evaluations that 10 does, which gives both kinds of price like curvature."""
 _LEAST_PRICE = 0.02
 """Prices start at least this large, so that no channel starts where its price has no slope."""
 _LEAST_TOTAL = 0.1
@@ -48,8 +46,8 @@ _TABLE_RUNS = 24
 class Ascent:
     """The dual as a function of one vector x = (nu, u, a), scaled so that every slot's term is near 1.
 
-    nu are the unnormalised channel prices; u the capacity prices in ``_CAPACITY_UNIT`` mean slot times over C_k; a, for
-    each tail of the objective, what its steps' prices are written in.
+    nu are the unnormalised channel prices; u the capacity prices in the units of :mod:`kvopt.bounds.scale`; a, for each
+    tail of the objective, what its steps' prices are written in.
 
     Parameters
     ----------
@@ -77,10 +75,11 @@ class Ascent:
         self.asked, self.share = self.trellis, 1.0
         self.tiers = np.flatnonzero(np.isfinite(self.low.capacity_bytes) & ~self.low.closed)
         self.capacity = self.low.capacity_bytes[self.tiers][:, None]
-        self.capacity_unit = _CAPACITY_UNIT * self.slot_s / self.capacity
         self.n_prices = self.low.n_channels * self.low.n_slots
         self.n_rents = len(self.tiers) * self.low.n_slots
-        self.unit = unit_per_byte(self.low, uniform_step_price(self.low))
+        second = uniform_step_price(self.low)
+        self.unit = unit_per_byte(self.low, second)
+        self.capacity_unit = capacity_units(self.low, self.slot_s, second)[self.tiers][:, None]
         prices, n_steps = self.low.prices, self.low.n_steps
         counts = [(weight, tail_steps(n_steps, share)) for weight, share in prices.tails if weight > 0]
         self.tails = [Tail(weight, steps) for weight, steps in counts if steps < n_steps]

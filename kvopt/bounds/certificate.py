@@ -6,7 +6,8 @@ feasible placement
     sum_t max_c load[c, t] / B_c  >=  D(lambda, mu)
         = sum_{c,t} lambda base / B  -  sum_{k,t} mu C_k  +  sum_i s_i * (cheapest path of block i at these prices).
 
-A tier that is smaller than every block holds none, so its C_k counts as 0.
+C_k is what blocks can fill of a tier at most, a multiple of the sizes' greatest common divisor: bytes beyond that are
+never used, nor any of a tier that is smaller than every block.
 
 An objective in which single steps count is the largest of the sums sum_n omega[n] step[n] over a polytope of step
 prices omega; any point of it will do, with omega[n] lambda[c, t] in place of lambda. For a tail that counts w in all
@@ -80,7 +81,7 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     """
     lam, mu = _used(instance, admissible(instance, certificate))
     rho, omega, sigma = (_byte_prices(instance, lam, role) for role in ("read", "write", "move_out"))
-    capacity = capacity_of(instance)
+    capacity = instance.fillable_bytes
     bounded = mu.any(axis=1)
     held = (mu + instance.prices.hold[:, None]).T @ instance.states.T.astype(float)
     paths = cheapest_paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
@@ -91,18 +92,6 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     )
     rent = math.fsum((mu[bounded] * capacity[bounded][:, None]).ravel())
     return math.fsum((*gains, -rent)) - _roundings(instance) * _UNIT_ROUNDOFF * math.fsum((*gains, rent))
-
-
-def capacity_of(instance: Instance) -> np.ndarray:
-    """float64[K]: what the tiers can hold at most; nothing where that is less than the smallest block.
-
-    Parameters
-    ----------
-    instance : Instance
-    """
-    capacity = np.array(instance.capacity_bytes, float)
-    capacity[capacity < instance.trace.size_bytes.min()] = 0.0
-    return capacity
 
 
 def _roundings(instance: Instance) -> int:
@@ -163,7 +152,7 @@ def surely_late(instance: Instance, late_price: np.ndarray | None) -> float:
     trace, platform = instance.trace, instance.platform
     lam = _shares(late_price)
     rho = lam.T @ _without_dust(platform.loads("read") / platform.bandwidth_bytes_per_s).T
-    cheapest = rho[:, capacity_of(instance) > 0].min(axis=1)
+    cheapest = rho[:, instance.fillable_bytes > 0].min(axis=1)
     slot_s = rho[:, 0] * instance.weight_bytes_per_slot + cheapest * read_bytes(trace)
     step_s = slot_s.reshape(trace.n_steps, trace.n_lanes).sum(axis=1)
     # What rounding could have added is taken off: a step counts as late only if it is late by more than that. A term

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ from kvopt.arguments import check_threads, real
 from kvopt.bounds.aggregate import slotwise_prices, uniform_step_price
 from kvopt.bounds.ascent import Ascent
 from kvopt.bounds.begin import begun
-from kvopt.bounds.certificate import capacity_of, surely_late, verify
+from kvopt.bounds.certificate import surely_late, verify
 from kvopt.bounds.checkpoint import Checkpoint, Reached
 from kvopt.bounds.climb import Climb, Found, Wide
 from kvopt.bounds.clock import Clock
 from kvopt.bounds.lanes import lanes_first
 from kvopt.bounds.merge import merged
 from kvopt.bounds.paths import usual_s
+from kvopt.bounds.spare import for_nothing, spare_tiers, without
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
@@ -124,6 +126,8 @@ def _ascended(
     """As :func:`dual_bound`; ``go_on`` is asked after every temperature."""
     began = time.perf_counter()
     low = merged(lower(instance))
+    spare = spare_tiers(low)
+    low = without(low, spare)
     start, reached, earlier = *begun(instance, low, start, file), start
     slotwise_s, slotwise = slotwise_prices(low)
     step_price = np.full(low.n_steps, uniform_step_price(low)) if low.prices.stepwise else None
@@ -131,12 +135,13 @@ def _ascended(
     late_price = slotwise_prices(low, seconds_only=True)[1] if low.prices.deadlines else None
     slot_s = _scale(low, slotwise_s)
     if slot_s <= 0:  # Nothing ever costs anything: the bound is 0, and there is no scale to climb in.
-        return _finished(instance, Found(first, low.base_price), Termination.OPTIMAL, began, (), late_price)
+        nothing = Found(for_nothing(first, spare), low.base_price)
+        return _finished(instance, nothing, Termination.OPTIMAL, began, (), late_price)
     clock = Clock(low, began, np.inf if time_limit_s is None else time_limit_s, usual_s(instance))
     trellis = Trellis(low, **({} if threads is None else {"threads": threads}))
     climb = Climb(Ascent(low, trellis, slot_s, clock), instance.objective.unit, target_s, goal, on_progress, file)
     climb.guides += earlier.guides if isinstance(earlier, Bound) else ()
-    climb.go_on = go_on
+    climb.go_on, climb.outward = go_on, partial(for_nothing, spare=spare)
     wide = None
     if reached is None and start is None and (count := lanes_first(low, instance)):
         wide = Wide(climb.ascent, instance.with_lanes(count), instance)
@@ -151,8 +156,13 @@ def _ascended(
         climb.interrupted = asked.termination is Termination.INTERRUPTED
     start = start or first
     termination = climb.climb(reached or Reached(start, start, 0), first, tolerance, wide)
-    found = _finished(instance, climb.best, termination, began, tuple(climb.history), late_price)
-    return replace(found, guides=tuple(climb.guides), reached=climb.now)
+    best = replace(climb.best, certificate=climb.outward(climb.best.certificate))
+    found = _finished(instance, best, termination, began, tuple(climb.history), late_price)
+    # What keeps paths out of spare tiers keeps an annealer's out, too; but nothing has a price where it is endless.
+    endless = spare & ~np.isfinite(instance.capacity_bytes)
+    guides = (replace(guide, certificate=for_nothing(guide.certificate, endless)) for guide in climb.guides)
+    now = climb.now and replace(climb.now, certificate=for_nothing(climb.now.certificate, endless))
+    return replace(found, guides=tuple(guides), reached=now)
 
 
 def _goal(target: float | None, gap: float | None) -> float:
@@ -188,7 +198,7 @@ def _finished(
     value_s = found.value + surely_late(instance, late_price)
     with interrupts.held():  # Without it all was in vain.
         verified_s = verify(instance, certificate)
-    mu, capacity = certificate.capacity_price_s_per_byte, capacity_of(instance)[:, None]
+    mu, capacity = certificate.capacity_price_s_per_byte, instance.fillable_bytes[:, None]
     # Rent and paths may be far larger than their difference, and it is they that are rounded.
     rent_s = float(np.sum(np.multiply(mu, capacity, out=np.zeros_like(mu), where=mu > 0)))
     differ = (value_s - verified_s, verified_s - value_s if found.hard and np.isfinite(value_s) else 0.0)

@@ -47,24 +47,24 @@ ZERO_TIERS = """
 
 
 @pytest.mark.parametrize(
-    ("blocks", "steps", "capacities", "runs", "optimum"),
+    ("blocks", "steps", "capacities", "runs", "optimum", "relaxed"),
     [
-        (1, 3, (1, 0), [], 0.0),
-        (1, 3, (1, 0, 1), [], 0.0),
-        (2, 4, (1, 0, 5), [(0, 2)], 2.0),
-        (3, 3, (2, 0, math.inf), [(0, 3)], 6.0),
-        (2, 3, (0, math.inf), [(0, 3)], 6.0),
-        (2, 3, (0.5, math.inf), [(0, 3)], 6.0),
+        (1, 3, (1, 0), [], 0.0, 0.0),
+        (1, 3, (1, 0, 1), [], 0.0, 0.0),
+        (2, 4, (1, 0, 5), [(0, 2)], 2.0, 2.0),
+        (3, 3, (2, 0, math.inf), [(0, 3)], 6.0, 4.5),
+        (2, 3, (0, math.inf), [(0, 3)], 6.0, 6.0),
+        (2, 3, (0.5, math.inf), [(0, 3)], 6.0, 6.0),
     ],
 )
-def test_tiers_that_hold_nothing(blocks, steps, capacities, runs, optimum):
-    """Two blocks in parallel take as long as one where each has a channel of its own."""
+def test_tiers_that_hold_nothing(blocks, steps, capacities, runs, optimum, relaxed):
+    """Two blocks take as long as one where each has a channel of its own, and half of three in parts, as a bound may."""
     done = in_a_process(ZERO_TIERS, json.dumps([blocks, steps, capacities, runs]))
     assert done.returncode == 0, done.stderr
     bound, exact, *others = json.loads(done.stdout)
     assert exact == pytest.approx(optimum, abs=1e-12)
     assert bound <= optimum + 1e-12
-    assert bound == pytest.approx(optimum, rel=1e-3)
+    assert bound == pytest.approx(relaxed, rel=1e-3, abs=1e-12)
     assert all(other >= optimum - 1e-12 for other in others)
 
 
