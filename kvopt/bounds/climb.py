@@ -118,6 +118,8 @@ class Climb:
     """Ctrl-C has come before."""
     go_on: Callable[[Guide], bool] = lambda guide: True
     """Asked after every stage."""
+    outward: Callable[[Certificate], Certificate] = lambda certificate: certificate
+    """Makes the ascent's multipliers ones of the instance."""
 
     def of_lanes(self, count: int) -> OnProgress | None:
         """What to call with the progress of an ascent of some lanes, whose bound says nothing of all."""
@@ -149,7 +151,8 @@ class Climb:
                 stage += 1
                 self._save(stage, reached.now)
                 # Each halving of tau halves the loss, so what a stage has gained is about what is left to gain.
-                still = abs(value - last) <= tolerance * abs(value)
+                # At 0 it has not begun: prices may yet make what costs something cost something everywhere.
+                still = value != 0.0 and abs(value - last) <= tolerance * abs(value)
                 if self.ascent.every == 1:
                     quiet = quiet + 1 if still else 0
                 elif still or value < self.ascent.soft_value():
@@ -197,7 +200,7 @@ class Climb:
             most = _STEPS_SETTLED / share
             if stage < _HOT_STAGES:
                 most = float(np.clip(0.2 * most, *_MOST_HOT_STEPS))
-            if len(fell) >= most or (len(fell) >= 3 and sum(fell[-3:]) < 3 * share * tau * abs(descent.value)):
+            if len(fell) >= most or (len(fell) >= 3 and sum(fell[-3:]) <= 3 * share * tau * abs(descent.value)):
                 break
             if self.ascent.every == 1 and self.ascent.soft_value() > self.best.value:
                 self._offer(Found(self.ascent.multipliers(reached.now), self.ascent.soft_value(), hard=False))
@@ -231,4 +234,5 @@ class Climb:
     def _save(self, stage: int, start: Certificate, *, at_last: bool = False) -> None:
         """Write the checkpoint, if there is one and it is time to."""
         if self.file is not None and (at_last or self.file.due()):
-            self.file.write(Reached(self.best.certificate, self.ascent.multipliers(start), stage))
+            best, now = self.outward(self.best.certificate), self.outward(self.ascent.multipliers(start))
+            self.file.write(Reached(best, now, stage))
