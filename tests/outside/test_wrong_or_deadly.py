@@ -58,7 +58,7 @@ ZERO_TIERS = """
     ],
 )
 def test_tiers_that_hold_nothing(blocks, steps, capacities, runs, optimum, relaxed):
-    """Two blocks take as long as one where each has a channel of its own, and half of three in parts, as a bound may."""
+    """Blocks split over two channels take as long as the slower; a bound may split them in parts."""
     done = in_a_process(ZERO_TIERS, json.dumps([blocks, steps, capacities, runs]))
     assert done.returncode == 0, done.stderr
     bound, exact, *others = json.loads(done.stdout)
