@@ -17,7 +17,7 @@ import kvopt
 
 TIGHT = ("--hbm-bytes", "6k")
 LIMIT = ("--time-limit", "1")
-_LOG = [{"timestamp": 1000 * k, "input_length": 1024, "output_length": 8, "hash_ids": [1, k]} for k in range(4)]
+_LOG = [{"timestamp": 1000 * k, "input_length": 1024, "output_length": 8, "hash_ids": [9, k]} for k in range(4)]
 
 
 @pytest.fixture(scope="session")
@@ -114,4 +114,4 @@ def test_a_report_is_drawn_in_colour_and_is_a_frame(folder):
     drawn = StringIO()
     report.show(comparison, Console(file=drawn, force_terminal=True, width=120))
     assert "static-oldest" in drawn.getvalue()
-    assert comparison.frame()["method"].tolist() == ["static-oldest", "lru"]
+    assert comparison.frame["method"].tolist() == ["static-oldest", "lru"]
