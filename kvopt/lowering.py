@@ -201,8 +201,8 @@ def lower(instance: Instance) -> Lowered:
 
 
 def unit_per_byte(low: Lowered, second: float | None = None) -> float:
-    """What a byte read from the backing tier costs, the scale of temperatures; if that is free, the dearest operation;
-    if all are, 1.
+    """What a byte read from the backing tier costs, the scale of temperatures; if that is free or nothing is read, the
+    dearest operation; if all are free, 1.
 
     Parameters
     ----------
@@ -214,6 +214,8 @@ def unit_per_byte(low: Lowered, second: float | None = None) -> float:
         second = low.prices.per_second + sum(weight for weight, _ in low.prices.tails)
     op = second * low.op_s_per_byte.max(axis=-1) + low.op_price_per_byte
     write = second * low.write_s_per_byte.max(axis=-1) + low.write_price_per_byte
+    if len(low.run_start) == 0:  # What a read would cost says nothing of what there is.
+        return float(max(op[0].max(), write.max()) or 1.0)
     z = backing_state(low)
     return float(op[1, z, z] or op.max() or write.max() or 1.0)
 

@@ -38,6 +38,8 @@ _LEAST_PRICE = 0.02
 """Prices start at least this large, so that no channel starts where its price has no slope."""
 _LEAST_TOTAL = 0.1
 """Sum of nu over the channels of a slot."""
+_ROUNDING = 1e-12
+"""Share of what all blocks' reads cost that a smoothed value may be off: it comes from logarithms near 0."""
 _TABLE_RUNS = 24
 """Making a slot's tables and reading them back takes as long as so many runs."""
 
@@ -79,6 +81,7 @@ class Ascent:
         self.n_rents = len(self.tiers) * self.low.n_slots
         second = uniform_step_price(self.low)
         self.unit = unit_per_byte(self.low, second)
+        self.rounding_s = _ROUNDING * self.unit * float(self.low.size_bytes.sum())
         self.capacity_unit = capacity_units(self.low, self.slot_s, second)[self.tiers][:, None]
         prices, n_steps = self.low.prices, self.low.n_steps
         counts = [(weight, tail_steps(n_steps, share)) for weight, share in prices.tails if weight > 0]

@@ -202,7 +202,7 @@ class Climb:
                 most = float(np.clip(0.2 * most, *_MOST_HOT_STEPS))
             if len(fell) >= most or (len(fell) >= 3 and sum(fell[-3:]) <= 3 * share * tau * abs(descent.value)):
                 break
-            if self.ascent.every == 1 and self.ascent.soft_value() > self.best.value:
+            if self.ascent.every == 1 and self.ascent.soft_value() > self.best.value + self.ascent.rounding_s:
                 self._offer(Found(self.ascent.multipliers(reached.now), self.ascent.soft_value(), hard=False))
             if self.ascent.clock.elapsed_s - self._last_event_s() > _EVENT_S:
                 self._report(tau)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from kvopt import Certificate, Instance
@@ -27,7 +28,11 @@ class ExactDual:
         gain = sum((self.price("read", 0, t) * weight for t in range(instance.n_slots)), Fraction(0))
         gain += sum(self.path(i) * int(instance.trace.size_bytes[i]) for i in range(instance.trace.n_blocks))
         priced = [(row, capacity) for row, capacity in zip(self.mu, instance.capacity_bytes, strict=True) if any(row)]
-        rent = sum((sum(row) * Fraction(capacity) for row, capacity in priced), Fraction(0))
+        sizes = [int(size) for size in instance.trace.size_bytes]
+        unit = math.gcd(*sizes)
+        # Whole blocks fill no more of a tier than this.
+        usable = [int(capacity) // unit * unit if capacity >= min(sizes) else 0 for _, capacity in priced]
+        rent = sum((sum(row) * held for (row, _), held in zip(priced, usable, strict=True)), Fraction(0))
         self.value, self.magnitude = gain - rent, gain + rent
 
     def price(self, role: str, tier: int, t: int) -> Fraction:

@@ -15,7 +15,7 @@ from kvopt.bounds.merge import merged
 from kvopt.bounds.spare import spare_tiers
 from kvopt.exact import lp_bound
 from kvopt.lowering import lower
-from tests.instances import brute_force, general_instance, instances
+from tests.instances import RULES, brute_force, general_instance, instances
 
 _SHARE = 1e-3
 
@@ -101,16 +101,28 @@ def test_a_tier_that_is_better_at_anything_is_not_spare():
     assert not spare_tiers(lower(quick)).any()
 
 
-@pytest.mark.parametrize("fast", [1, 4])
-def test_an_instance_without_reads_may_cost_something(fast):
-    """All there is are writes; which tier takes them is up to the placement, and each takes its share."""
-    n_blocks = 8
-    trace = kvopt.Trace.from_accesses(
-        [], [], n_steps=n_blocks, n_lanes=1, lane=[0] * n_blocks, size_bytes=[4] * n_blocks, write_step=range(n_blocks)
+@pytest.mark.parametrize("seed", [46, 47, 86, 178, 190])
+def test_an_instance_without_reads_may_cost_something(seed):
+    """Writes and moves on channels orders of magnitude apart, whose bound is 0 for some temperatures."""
+    rng = np.random.default_rng(seed)
+    drawn = general_instance(rng, rules=RULES[seed % len(RULES)])
+    trace, platform = drawn.trace, drawn.platform
+    unread = kvopt.Trace.from_accesses(
+        [],
+        [],
+        n_steps=trace.n_steps,
+        n_lanes=trace.n_lanes,
+        **{name: getattr(trace, name) for name in ("lane", "size_bytes", "write_step", "free_step")},
     )
-    instance = Instance(trace, kvopt.Platform.preset("gh200")).with_hbm_bytes(4.0 * fast)
-    assert kvopt.bound(instance).value == pytest.approx(lp_bound(instance).value, rel=1e-3)
-    assert kvopt.bound(instance).value > 0
+    faster = 10.0 ** rng.uniform(-1, 9, len(platform.channels))
+    channels = tuple(
+        replace(channel, bandwidth_bytes_per_s=channel.bandwidth_bytes_per_s * times)
+        for channel, times in zip(platform.channels, faster, strict=True)
+    )
+    instance = replace(drawn, trace=unread, platform=replace(platform, channels=channels), weight_bytes_per_slot=0.0)
+    relaxed = lp_bound(instance).value
+    assert relaxed > 0
+    assert relaxed * (1 - 3e-3) <= kvopt.bound(instance).value <= relaxed * (1 + 1e-6)
 
 
 def test_an_instance_that_costs_nothing_ends_at_nothing():
