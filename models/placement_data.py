@@ -41,7 +41,7 @@ def of(instance: Instance) -> SimpleNamespace:
         given=_given(instance, placed),
         size=(trace.size_bytes / byte_unit).tolist(),
         live=(instance.live_bytes / byte_unit).tolist(),
-        capacity=[c / byte_unit for c in instance.capacity_bytes],
+        capacity=[c / byte_unit for c in instance.fillable_bytes.tolist()],
         fits=[[size <= c for c in instance.capacity_bytes] for size in trace.size_bytes.tolist()],
         read=(read_s * per_byte).tolist(),
         write=(write_s * per_byte).tolist(),

@@ -61,7 +61,7 @@ def test_live_bytes_are_a_count_over_blocks(instance):
         ({"weight_bytes": np.nan}, "weight_bytes", "must be 0 or more"),
         ({"weight_bytes_per_slot": np.inf}, "weight_bytes_per_slot", "must be 0 or more"),
         ({"batch": 0}, "batch", "at least 1"),
-        ({"batch": np.nan}, "batch", "at least 1"),
+        ({"batch": np.nan}, "batch", "a whole number"),
         ({"platform": platform(100), "weight_bytes": 101.0}, "weight_bytes", "do not fit"),
         (
             {"platform": platform(30, 29)},

@@ -68,7 +68,7 @@ def test_lives_in_steps_and_in_slots_agree(instance):
 @given(instances())
 def test_a_capacity_is_infinite_only_where_it_cannot_bind(instance):
     low = lower(instance)
-    for k, capacity in enumerate(instance.capacity_bytes):
+    for k, capacity in enumerate(instance.fillable_bytes):
         cannot_bind = capacity >= instance.live_bytes.max() or (k == BACKING and instance.rules.inclusive)
         assert low.capacity_bytes[k] == (np.inf if cannot_bind else capacity)
 

@@ -243,6 +243,7 @@ def test_specs_that_do_not_fit_together_are_refused(model, lanes, words, hbm_byt
         Instance.from_specs(model, "gh200", trace(lanes), hbm_bytes=hbm_bytes)
 
 
-def test_the_kv_budget_must_be_positive():
-    with pytest.raises(InstanceError, match="hbm_bytes: must be greater than 0, got 0"):
-        Instance.from_specs(small(), "gh200", trace(), hbm_bytes=0)
+def test_the_kv_budget_may_be_nothing_and_no_less():
+    assert Instance.from_specs(small(), "gh200", trace(), hbm_bytes=0).capacity_bytes[0] == 0
+    with pytest.raises(InstanceError, match="hbm_bytes: must be 0 or more, got -1"):
+        Instance.from_specs(small(), "gh200", trace(), hbm_bytes=-1)

@@ -120,7 +120,7 @@ def test_an_overfull_backing_tier_is_named():
 
 @pytest.mark.parametrize(
     ("start", "stop", "block"),
-    [(0, 2, 2), (0, 4, 0), (3, 4, 0), (-1, 1, 0), (2, 5, 1)],
+    [(0, 2, 2), (0, 4, 0), (3, 4, 0), (2, 5, 1)],
 )
 def test_residency_outside_a_life_is_named(start, stop, block):
     placement = Placement.from_intervals(3, [block], [start], [stop])

@@ -73,8 +73,8 @@ def _of_what_fits(program: Program, instance: Instance, layout: Layout) -> np.nd
     """float64[n]: the columns' upper bounds, 0 where a block is larger than the tier, to the byte."""
     upper, size = program.upper.copy(), np.asarray(instance.trace.size_bytes, np.int64)
     for part, tier in enumerate(layout.placed):
-        if math.isfinite(instance.capacity_bytes[tier]):
-            larger = size > int(instance.capacity_bytes[tier])
+        if math.isfinite(instance.fillable_bytes[tier]):
+            larger = size > int(instance.fillable_bytes[tier])
             upper[part * layout.n_pairs : (part + 1) * layout.n_pairs][larger[layout.pair_block]] = 0.0
     return upper
 
@@ -125,7 +125,7 @@ def _digits(
 ) -> _Digits | None:
     """The rows of a tier, by its place among the tiers that are decided on; None where the program's own will do."""
     size = np.asarray(instance.trace.size_bytes, np.int64)
-    capacity = instance.capacity_bytes[layout.placed[part]]
+    capacity = instance.fillable_bytes[layout.placed[part]]
     if not len(slots):
         return None
     capacity = int(capacity)

@@ -256,13 +256,24 @@ def _free(layout: Layout, pairs: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def _doubtful(part: Program, outcome: highs.Outcome) -> bool:
+    """Whether HiGHS calls optimal what its own bound does not prove: after presolving, given a start, it may."""
+    if outcome.termination is not Termination.OPTIMAL or outcome.values is None or outcome.bound is None:
+        return False
+    cost = part.cost @ outcome.values + part.offset
+    return cost - outcome.bound > PROVED_GAP * abs(cost)
+
+
 def _solved(
     program: Program, free: np.ndarray, best: np.ndarray, watch: _Watch, time_limit_s: float, seed: int, nodes
 ) -> np.ndarray | None:
     """All columns with a part's at their best, as far as HiGHS came."""
     keep = np.concatenate([free, np.ones(len(best) - len(free), bool)])
     part, limit = restricted(program, keep, best), None if time_limit_s == np.inf else time_limit_s
-    outcome = highs.minimise(part, watch, time_limit_s=limit, seed=seed, start=best[keep], node_limit=nodes)
+    options = {"time_limit_s": limit, "seed": seed, "start": best[keep], "node_limit": nodes}
+    outcome = highs.minimise(part, watch, **options)
+    if _doubtful(part, outcome):
+        outcome = highs.minimise(part, watch, presolve=False, **options)
     if outcome.values is None:
         return None
     values = best.copy()

@@ -393,7 +393,7 @@ BAD_OPTIONS = {
     "tier without a size": (("--tier-bytes", "hbm"), "--tier-bytes"),
     "size without a tier": (("--tier-bytes", "=1GB"), "--tier-bytes"),
     "tier of no number": (("--tier-bytes", "hbm=much"), "--tier-bytes"),
-    "tier of nothing": (("--tier-bytes", "lpddr=0"), "--tier-bytes"),
+    "tier of less than nothing": (("--tier-bytes", "lpddr=-1"), "--tier-bytes"),
     "tier twice": (("--tier-bytes", "hbm=40k", "--hbm-bytes", "40k"), "--tier-bytes"),
     "negative seed": (("--seed", "-1"), "--seed"),
     "unknown option": (("--colour",), "--colour"),
@@ -475,7 +475,7 @@ def test_a_request_log_too_large_for_the_platform_gets_its_room(trace_file, trac
         "compare", trace_file, "--hbm-bytes", "40k", "--backing-bytes", total, "--methods", "static", "--json", "-"
     )
     assert json.loads(done.stdout)["instance"]["capacity_bytes"][1] == total
-    assert_refused(run("compare", trace_file, "--backing-bytes", "0"), "--backing-bytes")
+    assert_refused(run("compare", trace_file, "--hbm-bytes", "40k", "--backing-bytes", "0"), "capacity_bytes")
 
 
 def test_explain_names_every_rung(trace_file, tmp_path):

@@ -2,14 +2,16 @@
 
 For each environment, made anew under ``build/environments``: kvopt as a wheel, with the versions of its run-time
 dependencies that pyproject.toml allows at most (``newest``) or at least (``lowest``; what they need in turn is the
-newest), then :mod:`tests.environments.smoke`. Kernels are compiled anew, which takes most of the time; both
-environments are worked on at once. When tests fail, the versions that differ from the lock file are put back one after
+newest), then :mod:`tests.environments.smoke`. The bound's kernels are compiled anew, which takes most of the time, with
+``--kernels all`` those of the annealer and the policies too, which takes eight minutes; what is run besides is not
+compiled. Both environments are worked on at once. When tests fail, versions that differ from the lock are put back one after
 the other, to say which package broke what. ``--python`` runs another interpreter than this one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +26,8 @@ from pathlib import Path
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.environments.smoke import KERNELS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build" / "environments"
@@ -64,11 +68,17 @@ class Environment:
 
     def smoke(self, tests: list[str]) -> tuple[list[str], str]:
         """(tests that failed, what pytest printed); all tests where none is named."""
+        surroundings = os.environ | {"NUMBA_DISABLE_JIT": "1"}
         command = [self.python, "-m", "pytest", "-q", "--tb=short", "-rfE", "-p", "no:cacheprovider"]
         chosen = tests or [_SMOKE.name]
         # Far from the sources, so that the wheel is what is imported.
         done = subprocess.run(
-            [*map(str, command), *chosen], cwd=self.folder, capture_output=True, text=True, check=False
+            [*map(str, command), *chosen],
+            cwd=self.folder,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         failed = _FAILED.findall(done.stdout)
         return failed or ([_SMOKE.name] if done.returncode else []), done.stdout + done.stderr
@@ -200,7 +210,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"Of {', '.join(NAMES)}. [default: all]")
     parser.add_argument("--python", default=sys.executable, help="Interpreter to make environments with.")
+    parser.add_argument("--kernels", choices=("bound", "all"), default="bound", help="Which are compiled.")
     given = parser.parse_args()
+    os.environ[KERNELS] = given.kernels
     names = given.names or list(NAMES)
     if not set(names) <= set(NAMES):
         parser.error(f"choose from {', '.join(NAMES)}")
