@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance, Rules
 from kvopt.placement import Placement
-from kvopt.platform import Platform
+from kvopt.platform import Channel, Platform, Tier
 from kvopt.trace import Trace
 from tests.instances import instances, random_placement, reads, slow_latency
 
@@ -128,3 +128,17 @@ def test_a_decoder_that_reads_nothing_takes_no_time():
     assert done.tokens_per_s == math.inf
     assert math.isnan(done.kv_hit_rate)
     assert math.isnan(done.hit_rate_with_weights)
+
+
+@pytest.mark.parametrize(("moves", "loaded"), [("explicit", [3.0, 0.0]), ("read-through", [0.0, 0.0])])
+def test_what_a_move_reads_is_its_source_s_own(moves, loaded):
+    """A move of three bytes up loads the engine that moves, which no read does, and in a read of them none."""
+    tiers = (
+        Tier("fast", 8.0, {"bus": 1.0}, {"bus": 1.0}),
+        Tier("slow", 8.0, {"link": 1.0}, {"link": 1.0}, move_out={"mover": 1.0}),
+    )
+    platform = Platform("moved", tiers, tuple(Channel(name, 1.0) for name in ("bus", "link", "mover")))
+    trace = Trace.from_accesses([0], [0], n_steps=2, n_lanes=1, lane=[0], size_bytes=[3], write_step=[-1])
+    instance = Instance(trace, platform, Rules("exclusive", moves))
+    done = evaluate(instance, Placement.from_states(np.array([[1, 0]]), 2))
+    np.testing.assert_array_equal(done.load_bytes, [[3.0, 0.0], [3.0, 0.0], loaded])
