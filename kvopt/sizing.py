@@ -249,8 +249,9 @@ class _Search:
             reach = value + gain / slope if slope > 0 else (value if gain > 0 else -math.inf)
         elif found.value <= self.target_s:
             return
-        # The last byte may be lost to rounding: what counts is what verification says there.
-        for candidate in (reach, reach * (1 - 1e-6), reach * (1 - 1e-3)):
+        # The last byte may be lost to rounding, and the line has a step at every block: what counts is what verify
+        # says there.
+        for candidate in (reach, reach * (1 - 1e-6), reach * (1 - 1e-3), min(reach, value)):
             if not (math.isfinite(candidate) and self.axis.least <= candidate <= self.axis.most):
                 continue
             candidate = self.axis.rounded(candidate)
