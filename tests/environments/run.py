@@ -4,7 +4,7 @@ For each environment, made anew under ``build/environments``: kvopt as a wheel, 
 dependencies that pyproject.toml allows at most (``newest``) or at least (``lowest``; what they need in turn is the
 newest), then :mod:`tests.environments.smoke`. The bound's kernels are compiled anew, which takes most of the time, with
 ``--kernels all`` those of the annealer and the policies too, which takes eight minutes; what is run besides is not
-compiled. Both environments are worked on at once. When tests fail, versions that differ from the lock are put back one after
+compiled. Both environments are worked on at once. When tests fail, versions unlike the lock are put back one after
 the other, to say which package broke what. ``--python`` runs another interpreter than this one.
 """
 
