@@ -43,20 +43,27 @@ def test_needs_beyond_it_are_refused_with_both_numbers(monkeypatch):
 
 
 def test_billions_of_steps_or_lanes_are_counted_and_then_refused(saved):
-    claim(saved, n_steps=MOST)
+    claim(saved, n_steps=10**9)
     trace = load_trace(saved)
     # 3 bytes from the start, 4 more from step 2 on.
     assert trace.summary()["peak_live_bytes"] == 7
     assert trace.window((0, 2)).summary()["peak_live_bytes"] == 3
     with pytest.raises(
-        InstanceError, match=r"trace: 2,147,483,647 steps of 2 lanes .* would take .* of memory or more"
+        InstanceError, match=r"trace: 1,000,000,000 steps of 2 lanes .* would take .* of memory or more"
     ):
         kvopt.Instance(trace, "gh200")
-    claim(saved, n_steps=6, n_lanes=MOST)
+    claim(saved, n_steps=6, n_lanes=3 * 10**8)
     trace = load_trace(saved)
-    assert trace.window(lanes=[1, MOST - 1]).lane.tolist() == [0]
-    with pytest.raises(InstanceError, match=r"6 steps of 2,147,483,647 lanes"):
+    assert trace.window(lanes=[1, 3 * 10**8 - 1]).lane.tolist() == [0]
+    with pytest.raises(InstanceError, match=r"6 steps of 300,000,000 lanes"):
         kvopt.Instance(trace, "gh200")
+
+
+@pytest.mark.parametrize("counts", [{"n_steps": MOST}, {"n_steps": 6, "n_lanes": MOST}])
+def test_more_slots_than_32_bits_count_are_refused(saved, counts):
+    claim(saved, **counts)
+    with pytest.raises(TraceError, match="slots"):
+        load_trace(saved)
 
 
 @pytest.mark.parametrize("n_steps", [9, 10**9])

@@ -146,7 +146,7 @@ class TestRefusals:
         return str(error.value)
 
     def test_what_is_no_objective(self):
-        assert "has no name, unit and prices" in self.refused("energy")
+        assert "has no name, unit and prices" in self.refused(object())
 
     def test_unknown_tier_and_channel(self):
         assert "has no tier 'tape'" in self.refused(objectives.energy({"tape": 1.0}, {}))
