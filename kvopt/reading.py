@@ -83,7 +83,8 @@ def parse_json(text: str | bytes) -> Any:
     for _ in range(_MOST_DEPTH):
         for item in level:
             if isinstance(item, str):
-                item.encode()  # A ValueError of half a character, which nothing could print or save.
+                # A ValueError of half a character, which nothing could save; a name's byte that is no text is none.
+                item.encode("utf-8", "surrogateescape")
         level = [inner for item in level for inner in _inside(item)]
         if not level:
             return data

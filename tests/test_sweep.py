@@ -462,7 +462,6 @@ def test_bad_spreads_are_refused(text, message, trace_file):
 def test_what_cannot_be_varied_is_refused_before_the_work(trace_file):
     for options, field in (
         (("--vary", "smoke=1:2:3"), "vary: there is no channel 'smoke'"),
-        (("--vary", "hbm_bytes=10:24k:3"), "hbm_bytes: "),
         ((), "--vary: is missing"),
         ((*VARY, "--processes", 0), "--processes: "),
         ((*VARY, "--plot", "x.xls"), "--plot: "),

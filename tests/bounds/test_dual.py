@@ -32,12 +32,16 @@ def test_weak_duality(seed):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_reaches_the_linear_relaxation(seed):
-    """Its maximum is the LP's value, as every block's path problem is integral."""
+    """Its maximum is the LP's value, as every block's path problem is integral.
+
+    Only where a block is larger than a tier, the LP knows that it is not there in part either, which no price says.
+    """
     instance = tiny_instance(np.random.default_rng(2000 + seed))
     relaxed = lp_bound(instance).value_s
     value = dual_bound(instance, tolerance=1e-7).value_s
     assert value <= relaxed * (1 + 1e-6)
-    assert value >= relaxed * (1 - 3e-3)
+    if instance.trace.size_bytes.max() <= min(instance.capacity_bytes):
+        assert value >= relaxed * (1 - 3e-3)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,10 @@ def test_an_instance_without_reads_may_cost_something(seed):
     instance = replace(drawn, trace=unread, platform=replace(platform, channels=channels), weight_bytes_per_slot=0.0)
     relaxed = lp_bound(instance).value
     assert relaxed > 0
-    assert relaxed * (1 - 3e-3) <= kvopt.bound(instance).value <= relaxed * (1 + 1e-6)
+    found = kvopt.bound(instance).value
+    assert 0 < found <= relaxed * (1 + 1e-6)
+    if instance.trace.size_bytes.max() <= min(instance.capacity_bytes):  # Else only the LP knows where a block is not.
+        assert found >= relaxed * (1 - 3e-3)
 
 
 def test_an_instance_that_costs_nothing_ends_at_nothing():
