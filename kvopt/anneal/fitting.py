@@ -52,13 +52,17 @@ def _fit(problem, paths, state, by_death):
                 dead += 1
             for k in range(ptr[t], ptr[t + 1]):
                 _hold(problem, held, np.int64(block[k]), now, -1)
-            for k in range(ptr[t], ptr[t + 1]):
-                i, z = np.int64(block[k]), np.int64(state[event[k]])
-                for tier in range(held.shape[0]):
-                    if problem.inside[tier] >> z & 1 and held[tier] + problem.size[i] > problem.capacity[tier]:
-                        z = last
-                state[event[k]] = z
-                _hold(problem, held, i, now, z)
+            # What begins where it is given comes before what is written in the first slot, and finds its room.
+            for given in (True, False):
+                for k in range(ptr[t], ptr[t + 1]):
+                    i, z = np.int64(block[k]), np.int64(state[event[k]])
+                    if (first + t == 0 and problem.initial[i] >= 0) != given:
+                        continue
+                    for tier in range(held.shape[0]):
+                        if problem.inside[tier] >> z & 1 and held[tier] + problem.size[i] > problem.capacity[tier]:
+                            z = last
+                    state[event[k]] = z
+                    _hold(problem, held, i, now, z)
 
 
 @njit(cache=True, nogil=True)

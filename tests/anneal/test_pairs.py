@@ -59,9 +59,9 @@ def test_two_blocks_get_their_best_paths(seed):
     for name, array in running.items():
         tolerance = 1e-9 * max(1, np.abs(array).max(initial=0))
         np.testing.assert_allclose(array, getattr(state, name), atol=tolerance, err_msg=name)
-    moved[:] = False
+    # Of paths that cost the same, others may be found; nothing is gained by them.
     improve_pairs(problem, state, np.array([pair[::-1]]), moved)
-    assert not moved.any()
+    assert total_cost(problem, state) == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(40))
