@@ -222,7 +222,9 @@ def test_the_view_is_what_the_definition_says(instance):
     try:
         simulate(instance, witness)
     except MethodError as error:
-        assert "no split" in str(error)  # noqa: PT017
+        # The witness minds no sizes: it may put a block where there is less room than it takes.
+        larger = instance.trace.size_bytes.max() > instance.capacity_bytes[0]
+        assert "no split" in str(error) or ("overfills" in str(error) and larger)  # noqa: PT017
         return
     assert witness.slots == list(range(-1, instance.n_slots - 1))
 
