@@ -1,4 +1,4 @@
-"""Ctrl-C of the command line: exit code 130 within three seconds, whatever the main thread is in the midst of.
+"""Ctrl-C of the command line: exit code 130 within three seconds, whatever the main thread is doing.
 
 The command's first line starts a thread that reads what the C level of Python writes down of signals
 (``signal.set_wakeup_fd``), which it does even while the main thread compiles a kernel, or imports, and so runs no
@@ -104,7 +104,7 @@ def _watch(reading: int) -> None:
         if not _State.in_hand:
             _end(_State.so_far)
         if now >= until or (came and now - first > _SAME_S):
-            _end("ended in the midst of it")
+            _end("cut short in its work")
 
 
 def _end(what: str) -> NoReturn:

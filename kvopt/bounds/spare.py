@@ -18,7 +18,7 @@ from kvopt.result import Certificate
 
 
 def spare_tiers(low: Lowered) -> np.ndarray:
-    """bool[K]: the tiers that can be done without, by what the others cost on every channel and by the byte.
+    """bool[K]: the tiers that can be done without, by what the others cost on every channel and per byte.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ COMMANDS = (
 
 
 def chosen(names: list[str] | None) -> list[Command]:
-    """The commands whose names begin with one of these; all unless given."""
+    """The commands whose names begin with one of these; default: all."""
     found = [command for command in COMMANDS if not names or command.name.startswith(tuple(names))]
     if not found:
         raise SystemExit(f"no command begins so. Choose from: {', '.join(c.name for c in COMMANDS)}")
@@ -287,5 +287,5 @@ def slowness(kvopt: str, turn: int) -> float:
 
 
 def executable(given: str | None) -> str:
-    """The executable to run: this environment's unless given."""
+    """The executable to run: default: this environment's."""
     return given or str(Path(sys.executable).with_name("kvopt"))

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=50, help="runs to interrupt, over all commands")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit-s", type=float, default=3.0, help="seconds from Ctrl-C to the end")
-    parser.add_argument("--kvopt", help="executable to run; this environment's unless given")
+    parser.add_argument("--kvopt", help="executable to run; default: this environment's")
     parser.add_argument("--only", action="append", help="commands whose names begin so; again for more")
     options = parser.parse_args(arguments)
     commands, rng = chosen(options.only), np.random.default_rng(options.seed)

@@ -53,7 +53,7 @@ def test_what_does_not_come_to_its_end_is_ended():
     )
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=GUARD_S)
-    assert (process.returncode, stderr) == (130, "interrupted: ended in the midst of it\n")
+    assert (process.returncode, stderr) == (130, "interrupted: cut short in its work\n")
 
 
 def test_what_comes_to_its_end_writes_what_it_has():

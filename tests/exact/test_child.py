@@ -50,7 +50,7 @@ def test_the_same_answers(always):
 
 
 def test_what_is_known_outlives_the_process(always, monkeypatch):
-    """An incumbent of HiGHS's own is kept when it is stopped in the midst of its work."""
+    """An incumbent of HiGHS's own is kept when it is stopped during its work."""
     instance, events = hard(200, 15), []
     begun = kvopt.evaluate(instance, kvopt.Placement.backing(instance)).objective
 
