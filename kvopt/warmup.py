@@ -63,7 +63,7 @@ def _compiling(say: Callable[[str], None]) -> Iterator[None]:
     """Say that kernels are compiled, if any is: those that the cache has are only loaded."""
     from numba.core import event
 
-    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about three minutes) ..."])
+    notice = threading.Timer(_PATIENCE_S, say, ["compiling the numerical kernels, once (about six minutes) ..."])
     notice.daemon = True
 
     class Starting(event.Listener):
@@ -119,7 +119,8 @@ def warm_up(like: Instance | None = None, *, bound_only: bool = False) -> None:
 
 def _count_hits() -> None:
     """Count hits of a cache with room for all, and of one so small that Belady's rule evicts what is read on."""
-    trace = _trace(np.full(8, 4096))
+    blocks = np.full(8, 4096)
+    trace = _read(np.ones((len(blocks), 6), bool), blocks)
     for policy in ("lru", "belady"):
         for room in (trace.n_blocks, 1):
             policies.hits(trace, room, policy)
@@ -133,13 +134,15 @@ def _whole(found):
 
 
 def _trace(size_bytes: np.ndarray) -> Trace:
-    n_blocks, n_steps, n_lanes = len(size_bytes), 6, 2
-    block, step = np.divmod(np.arange(n_blocks * n_steps), n_steps)
-    read = (block + step) % 3 == 0
+    block, step = np.indices((len(size_bytes), 6))
+    return _read((block + step) % 3 == 0, size_bytes)
+
+
+def _read(reads: np.ndarray, size_bytes: np.ndarray) -> Trace:
+    n_blocks, n_lanes = len(size_bytes), 2
     return Trace.from_accesses(
-        block[read],
-        step[read],
-        n_steps=n_steps,
+        *np.nonzero(reads),
+        n_steps=reads.shape[1],
         n_lanes=n_lanes,
         lane=np.arange(n_blocks) * n_lanes // n_blocks,
         size_bytes=size_bytes,
@@ -148,7 +151,7 @@ def _trace(size_bytes: np.ndarray) -> Trace:
 
 
 if __name__ == "__main__":
-    print("compiling the numerical kernels, once (about three minutes) ...", end=" ", flush=True)
+    print("compiling the numerical kernels, once (about six minutes) ...", end=" ", flush=True)
     began = time.perf_counter()
     warm_up()
     print(f"done in {time.perf_counter() - began:.0f} s")

@@ -62,7 +62,7 @@ def test_only_what_is_compiled_is_told_of(monkeypatch):
         assert twice(2) == 4
         assert heard.wait(60)
         assert twice(2.0) == 4.0
-    assert told == ["compiling the numerical kernels, once (about three minutes) ..."]
+    assert told == ["compiling the numerical kernels, once (about six minutes) ..."]
     with warmup._compiling(silent):
         assert twice(3) == 6
 
