@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -284,8 +283,3 @@ def slowness(kvopt: str, turn: int) -> float:
         subprocess.run([kvopt, "--help"], stdout=subprocess.DEVNULL, check=True)
         _usual[turn // 10] = max(1.0, (time.monotonic() - began) / _BEGIN_S)
     return _usual[turn // 10]
-
-
-def executable(given: str | None) -> str:
-    """The executable to run: default: this environment's."""
-    return given or str(Path(sys.executable).with_name("kvopt"))

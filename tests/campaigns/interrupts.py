@@ -6,20 +6,18 @@ found for each, and exits with 1 if that was a fault. ``--kvopt`` names the exec
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from tests.campaigns.commands import Command, Run, chosen, executable, prepare, slowness, traceback_of_ours
+from tests.campaigns.commands import Command, Run, traceback_of_ours
 from tests.campaigns.table import Tally
+from tests.campaigns.turns import in_turns, parser
 
 _GUARD_S = 30.0
 """How much longer to wait for what does not heed Ctrl-C."""
@@ -91,36 +89,10 @@ def _still_starting(code: int, said: str) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the campaign; 1 if there was a fault."""
-    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.interrupts", description=__doc__.splitlines()[0])
-    parser.add_argument("--times", type=int, default=50, help="runs to interrupt, over all commands")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit-s", type=float, default=3.0, help="seconds from Ctrl-C to the end")
-    parser.add_argument("--kvopt", help="executable to run; default: this environment's")
-    parser.add_argument("--only", action="append", help="commands whose names begin so; again for more")
-    options = parser.parse_args(arguments)
-    commands, rng = chosen(options.only), np.random.default_rng(options.seed)
-    kvopt, tallies = executable(options.kvopt), {command.name: Tally() for command in commands}
-    with tempfile.TemporaryDirectory() as place:
-        given = Path(place) / "given"
-        given.mkdir()
-        prepare(given)
-        turns: list[Command] = []
-        for k in range(options.times):
-            turns = turns or [commands[i] for i in rng.permutation(len(commands))]
-            command = turns.pop()
-            moment_s, folder = rng.random() * command.seconds * slowness(kvopt, k), Path(place) / str(k)
-            found = interrupt(kvopt, command, given, folder, moment_s, options.limit_s)
-            tallies[command.name] += found
-            if found.faults:
-                print(f"{command.name} at {moment_s:.2f} s: {found.text()}", flush=True)
-                print("    " + _last_words(folder), flush=True)
-    return Tally.print_all(tallies)
-
-
-def _last_words(folder: Path) -> str:
-    said = folder.with_name(folder.name + ".said") / "stderr"
-    lines = said.read_text(errors="replace").strip().splitlines() if said.exists() else []
-    return lines[-1][:150] if lines else "said nothing"
+    asked = parser("interrupts", __doc__.splitlines()[0], "interrupt")
+    asked.add_argument("--limit-s", type=float, default=3.0, help="seconds from Ctrl-C to the end")
+    options = asked.parse_args(arguments)
+    return in_turns(options, partial(interrupt, limit_s=options.limit_s))
 
 
 if __name__ == "__main__":

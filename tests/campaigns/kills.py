@@ -7,21 +7,18 @@ another environment.
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tests.campaigns.commands import Command, Run, chosen, executable, prepare, slowness
+from tests.campaigns.commands import Command, Run
 from tests.campaigns.table import Tally
+from tests.campaigns.turns import in_turns, parser
 
 _RERUN_S = 600.0
 """How long the run after the killed one may take."""
@@ -89,28 +86,7 @@ def _points(folder: Path, command: Command) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the campaign; 1 if there was a fault."""
-    parser = argparse.ArgumentParser(prog="python -m tests.campaigns.kills", description=__doc__.splitlines()[0])
-    parser.add_argument("--times", type=int, default=50, help="runs to kill, over all commands")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kvopt", help="executable to run; default: this environment's")
-    parser.add_argument("--only", action="append", help="commands whose names begin so; again for more")
-    options = parser.parse_args(arguments)
-    commands, rng = chosen(options.only), np.random.default_rng(options.seed)
-    kvopt, tallies = executable(options.kvopt), {command.name: Tally() for command in commands}
-    with tempfile.TemporaryDirectory() as place:
-        given = Path(place) / "given"
-        given.mkdir()
-        prepare(given)
-        turns: list[Command] = []
-        for k in range(options.times):
-            turns = turns or [commands[i] for i in rng.permutation(len(commands))]
-            command = turns.pop()
-            moment_s, folder = rng.random() * command.seconds * slowness(kvopt, k), Path(place) / str(k)
-            found = kill(kvopt, command, given, folder, moment_s)
-            tallies[command.name] += found
-            if found.faults:
-                print(f"{command.name} at {moment_s:.2f} s: {found.text()}", flush=True)
-    return Tally.print_all(tallies)
+    return in_turns(parser("kills", __doc__.splitlines()[0], "kill").parse_args(arguments), kill)
 
 
 if __name__ == "__main__":
