@@ -24,6 +24,7 @@ from kvopt.cli.out import (
     write_json,
 )
 from kvopt.cli.types import AMOUNT, SPREAD
+from kvopt.errors import MethodError
 from kvopt.progress import display
 from kvopt.result import Termination
 from kvopt.sweep import check
@@ -141,9 +142,12 @@ def study(name, listed, scale, out, only, processes, seed, fresh) -> None:
             fresh=fresh,
             on_progress=show,
         )
-    if not found.complete:
+    if not (found.complete or found.failed):
         leave_interrupted(f"{out / studies.FILE} has {len(found.rows)} rows; the same command goes on from here")
     print_lines(summary_lines(found))
+    if found.failed:
+        problem = f"methods ended in an error, and {out / studies.FILE} lacks their rows: {'; '.join(found.failed)}"
+        raise MethodError(name, problem, "The same command tries them again, and computes nothing else anew")
 
 
 def _points_there(json_path: Path | None, instance, vary: str, seed: int, time_limit: float):

@@ -8,9 +8,10 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvopt import interrupts
 from kvopt.anneal.lanes import one_stands_for_all
@@ -20,7 +21,7 @@ from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.instance import Instance
 from kvopt.output import write_whole
 from kvopt.reading import read_json
-from kvopt.result import Bound, Progress, Result, Role, Termination, relative_gap, versions
+from kvopt.result import Bound, Progress, Result, Role, Termination, one_line, relative_gap, versions
 from kvopt.solve import bound as bound_of
 from kvopt.solve import solve
 from kvopt.studies.study import Method, Row, Scale, Setting, Study
@@ -36,6 +37,7 @@ FILE = "study.json"
 _AGAIN = 0.1
 """Share of a bound's time limit that it takes to go on from its checkpoint, for annealing to start from."""
 OnProgress = Callable[[str, Progress], None]
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class StudyRun:
         Whether no row that was asked for is missing.
     files : tuple of Path
         What was written.
+    failed : tuple of str
+        Rows that are missing because their method ended in an error: setting, policy and error of each.
     """
 
     study: str
@@ -64,6 +68,7 @@ class StudyRun:
     rows: tuple[Row, ...]
     complete: bool
     files: tuple[Path, ...] = ()
+    failed: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -76,6 +81,14 @@ class StudyRun:
         """Plain data."""
         head = {"study": self.study, "scale": self.scale, "seed": self.seed, "version": versions()["kvopt"]}
         return {**head, "complete": self.complete, "rows": list(self.rows)}
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A row that is missing, and why."""
+
+    policy: str
+    error: str
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ def run(
     Returns
     -------
     StudyRun
-        After Ctrl-C, with the rows there are.
+        After Ctrl-C, with the rows there are. A method that ends in an error costs its own row, and those that need it.
 
     Raises
     ------
@@ -154,7 +167,7 @@ def run(
     cores = os.cpu_count() or 1
     processes = processes or (cores if size.side_by_side else 1)
     job = _Job(study, size, seed, max(1, cores // processes), done, path.parent)
-    found = dict(done)
+    found, failed = dict(done), []
 
     def so_far() -> StudyRun:
         rows = tuple(_with_bound(found, setting, policy) for setting in settings for policy in _policies(setting))
@@ -171,6 +184,9 @@ def run(
             if on_progress is not None:
                 on_progress(key, told)
             return
+        if isinstance(told, _Failure):
+            failed.append(f"{key}, {told.policy}: {told.error}")
+            return
         found[key, told["policy"]] = told
         write()
 
@@ -182,7 +198,7 @@ def run(
         return so_far()
     ended = so_far()
     files = study.publish(ended.rows, size, path.parent)
-    return replace(ended, files=(path, *files))
+    return replace(ended, files=(path, *files), failed=tuple(failed))
 
 
 def _wanted(settings: Sequence[Setting], only: Sequence[str] | None) -> list[Setting]:
@@ -302,25 +318,29 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
     def missing(policy: str) -> bool:
         return (setting.key, policy) not in job.done
 
+    def attempt(policy: str, make: Callable[[], _Made]) -> _Made | None:
+        """What is made for a row; None where that ends in an error, which is told."""
+        try:
+            return make()
+        except Exception as error:
+            tell((setting.key, _Failure(policy, one_line(error))))
+            return None
+
     relay(Progress(0.0, detail="making the trace"))
     instance = job.study.instance(setting, job.scale, job.seed)
     load_kernels(instance)
-    if missing(UNLIMITED):
-        ideal = bound_of(instance, method="aggregate")
+    if missing(UNLIMITED) and (ideal := attempt(UNLIMITED, lambda: bound_of(instance, method="aggregate"))):
         tell((setting.key, _bound_row(job, setting, UNLIMITED, ideal, setting.ideal_published_s)))
     best: Result | None = None
     best_row: Row | None = None
     rows: dict[str, Row] = {}
     for method in setting.methods:
-        row = job.done.get((setting.key, method.policy))
-        result = None
-        if row is None and method.slices > 1:
-            row = _refilled(job, setting, _with_found(method, rows), instance, saying(method.policy))
-            tell((setting.key, row))
-        elif row is None:
-            part = _one_lane(instance, method) if method.one_lane else instance
-            result = _solved(job, _with_found(method, rows), part, saying(method.policy))
-            row = _row(job, setting, method, result, times=instance.trace.n_lanes // part.trace.n_lanes)
+        row, result = job.done.get((setting.key, method.policy)), None
+        if row is None:
+            made = attempt(method.policy, partial(_made, job, setting, method, rows, instance, saying(method.policy)))
+            if made is None:
+                continue
+            row, result = made
             tell((setting.key, row))
         rows[method.policy] = row
         better = best_row is None or row["reproduced_s"] < best_row["reproduced_s"]
@@ -332,18 +352,26 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
         return
     kept = job.checkpoint(setting)
     again = kept is not None and kept.exists() and not missing(BOUND)
-    bound = dual_bound(
-        instance,
-        time_limit_s=job.scale.bound_s * (_AGAIN if again else 1.0),
-        threads=job.threads,
-        checkpoint=kept,
-        on_progress=saying(BOUND),
+    bound = attempt(
+        BOUND,
+        lambda: dual_bound(
+            instance,
+            time_limit_s=job.scale.bound_s * (_AGAIN if again else 1.0),
+            threads=job.threads,
+            checkpoint=kept,
+            on_progress=saying(BOUND),
+        ),
     )
+    if bound is None:  # Annealing begins with its prices.
+        return
     _go_on(bound)
     if missing(BOUND):
         tell((setting.key, _bound_row(job, setting, BOUND, bound, None)))
-    if missing(ANNEALED):
-        annealed = solve(
+    if not missing(ANNEALED):
+        return
+    annealed = attempt(
+        ANNEALED,
+        lambda: solve(
             instance,
             "anneal",
             time_limit=job.scale.anneal_s,
@@ -352,9 +380,28 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
             start=_again(job, setting, instance, best, best_row),
             threads=job.threads,
             on_progress=saying(ANNEALED),
-        )
+        ),
+    )
+    if annealed is not None:
         _go_on(annealed)
         tell((setting.key, _row(job, setting, Method(ANNEALED, "anneal"), annealed)))
+
+
+def _made(
+    job: _Job,
+    setting: Setting,
+    method: Method,
+    rows: dict[str, Row],
+    instance: Instance,
+    on_progress: Callable[[Progress], None],
+) -> tuple[Row, Result | None]:
+    """A method's row, and its result where there is one."""
+    method = _with_found(method, rows)
+    if method.slices > 1:
+        return _refilled(job, setting, method, instance, on_progress), None
+    part = _one_lane(instance, method) if method.one_lane else instance
+    result = _solved(job, method, part, on_progress)
+    return _row(job, setting, method, result, times=instance.trace.n_lanes // part.trace.n_lanes), result
 
 
 def _solved(job: _Job, method: Method, instance: Instance, on_progress: Callable[[Progress], None]) -> Result:
@@ -371,7 +418,12 @@ def _found_by(row: Row) -> dict[str, Any]:
 
 def _with_found(method: Method, rows: dict[str, Row]) -> Method:
     """With the parameters that another row's search has found, where it asks for them."""
-    return replace(method, options=_found_by(rows[method.searched_by])) if method.searched_by else method
+    if not method.searched_by:
+        return method
+    if method.searched_by not in rows:
+        problem = f"{method.policy} takes the parameters that {method.searched_by} finds, which found none"
+        raise MethodError("method", problem, f"See what became of {method.searched_by}")
+    return replace(method, options=_found_by(rows[method.searched_by]))
 
 
 def _refilled(

@@ -149,6 +149,44 @@ def test_ctrl_c_keeps_the_rows_there_are(tmp_path):
     assert studies.run(STUDY, "whole", tmp_path, processes=1).complete
 
 
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [
+        ("static-oldest", {"static"}),
+        ("guided", {"guided", "refilled"}),
+        ("anneal", {"annealed"}),
+        ("dual", {"bound", "annealed"}),
+        ("aggregate", {"unlimited"}),
+    ],
+)
+def test_a_method_that_fails_costs_its_own_rows(tmp_path, monkeypatch, broken, lost):
+    solve, dual, bound = kvopt.solve, studies.engine.dual_bound, studies.engine.bound_of
+
+    def breaking(call, name=None):
+        def called(instance, *arguments, **options):
+            if (name or arguments[0]) == broken:
+                raise ZeroDivisionError("by nothing")
+            return call(instance, *arguments, **options)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        patched.setattr(studies.engine, "solve", breaking(solve))
+        patched.setattr(studies.engine, "dual_bound", breaking(dual, "dual"))
+        patched.setattr(studies.engine, "bound_of", breaking(bound, "aggregate"))
+        cut = studies.run(STUDY, "half", tmp_path, processes=1)
+    assert not cut.complete
+    for setting in ("tight", "roomy"):
+        assert [row["policy"] for row in cut.rows if row["setting"] == setting] == [
+            p for p in POLICIES if p not in lost
+        ]
+    told = [line for line in cut.failed if line.endswith("ZeroDivisionError: by nothing")]
+    assert len(told) == 2
+    again = studies.run(STUDY, "half", tmp_path, processes=1)
+    assert again.complete
+    assert not again.failed
+
+
 def test_a_long_bound_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     """The bound's row stays what it was when annealing alone is missing; --fresh takes nothing up."""
     done = studies.run(STUDY, "long", tmp_path, only=["tight"])

@@ -65,3 +65,14 @@ def test_what_is_not_there_is_refused_by_name(tmp_path):
     scale = run("fang2025", "--scale", "third", "--out", tmp_path)
     assert scale.exit_code == 2
     assert "Choose one of: full, tenth, hundredth" in scale.output
+
+
+def test_tells_the_rows_that_failed_and_keeps_the_rest(small, tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(studies.engine, "dual_bound", broken)
+    done = run("small", "--scale", "half", "--out", tmp_path, "--processes", 1)
+    assert done.exit_code == 2
+    assert "10 rows" in done.output
+    assert "study.json lacks their rows: tight, bound: ZeroDivisionError: by nothing; roomy, bound" in done.output
