@@ -37,7 +37,7 @@ def hits(trace: Trace, capacity_blocks: float, policy: str = "lru") -> int:
     trace : Trace
         Sizes and frees count for nothing.
     capacity_blocks : int
-        At least 1; a whole float will do, and ``math.inf`` is room for all.
+        A whole float will do, ``math.inf`` is room for all, and a cache of 0 blocks has no hits.
     policy : {"lru", "belady"}
         Evict the block that was asked for longest ago, or the one that will be asked for again last. Both take every
         block in; a cache that may turn a block away has at least as many hits by Belady's rule as this one, and at
@@ -51,7 +51,7 @@ def hits(trace: Trace, capacity_blocks: float, policy: str = "lru") -> int:
     Raises
     ------
     MethodError
-        For another policy, or a capacity that is no whole number of at least 1.
+        For another policy, or a capacity that is no whole number of at least 0.
 
     References
     ----------
@@ -63,6 +63,8 @@ def hits(trace: Trace, capacity_blocks: float, policy: str = "lru") -> int:
     room = min(_capacity(capacity_blocks), trace.n_blocks)
     if not (isinstance(policy, str) and policy in _POLICIES):
         raise MethodError("policy", f"there is no plain cache by {policy!r}", "Choose 'lru' or 'belady'")
+    if room == 0:
+        return 0
     from kvopt.policies.kernels.hits import belady_hits, lru_hits
 
     runs, lane = _requested(trace), trace.lane
@@ -85,8 +87,8 @@ def _capacity(given: Any) -> int | float:
         return math.inf
     if not number or math.isnan(given) or (given > 0 and given != math.floor(given)):
         raise MethodError("capacity_blocks", f"must be a whole number, got {given!r}", "Give a number of blocks")
-    if given < 1:
-        raise MethodError("capacity_blocks", f"must be at least 1, got {given!r}", "Give a number of blocks")
+    if given < 0:
+        raise MethodError("capacity_blocks", f"must be at least 0, got {given!r}", "Give a number of blocks")
     return int(given)
 
 

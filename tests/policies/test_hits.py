@@ -155,9 +155,15 @@ def test_the_trace_is_left_as_it_was():
     assert all((a == b).all() for a, b in zip(before, (trace.run_ptr, trace.run_start, trace.run_stop), strict=True))
 
 
-@pytest.mark.parametrize("capacity", [0, -1, 0.0, -math.inf])
-def test_a_cache_without_room_is_refused(capacity):
-    with pytest.raises(MethodError, match=r"capacity_blocks: must be (at least 1|a whole number), got"):
+@pytest.mark.parametrize("policy", ["lru", "belady"])
+@pytest.mark.parametrize("capacity", [0, 0.0])
+def test_a_cache_without_room_has_no_hits(capacity, policy):
+    assert hits(drifting(5, 3, seed=0), capacity, policy) == 0
+
+
+@pytest.mark.parametrize("capacity", [-1, -1.0, -math.inf])
+def test_less_than_no_room_is_refused(capacity):
+    with pytest.raises(MethodError, match=r"capacity_blocks: must be (at least 0|a whole number), got"):
         hits(drifting(5, 3, seed=0), capacity)
 
 
