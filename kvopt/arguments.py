@@ -9,6 +9,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.units import parse_amount
 
@@ -151,6 +153,23 @@ def _of_class(value: Any) -> str:
 
 def _a(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def flag(field: str, value: Any) -> bool:
+    """Return a truth value; a number or an array says neither yes nor no."""
+    fix = "Give True or False"
+    return bool(expect((bool, np.bool_), field, value, fix, MethodError))
+
+
+def check_progress(on_progress: Any) -> None:
+    """Refuse what cannot be called with events.
+
+    Raises
+    ------
+    MethodError
+    """
+    if on_progress is not None and not callable(on_progress):
+        raise MethodError("on_progress", f"is {_of_class(on_progress)}", "Give a function of a kvopt.Progress")
 
 
 def check_seed(seed: Any) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.arguments import check_seed, expect
+from kvopt.arguments import check_progress, check_seed, expect
 from kvopt.errors import MethodError, shown
 from kvopt.instance import Instance
 from kvopt.objective import Objective
@@ -184,6 +184,7 @@ def compare(
     check_instance(instance)
     names = check_methods(methods)
     check_seed(seed)
+    check_progress(on_progress)
     if objective is not None:
         instance = instance.with_objective(objective)
 

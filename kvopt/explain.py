@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.arguments import whole
+from kvopt.arguments import check_progress, whole
 from kvopt.errors import MethodError
 from kvopt.instance import Instance, Moves
 from kvopt.pages import with_lives_of_pages
@@ -242,6 +242,7 @@ def explain(
     """
     began = time.perf_counter()
     check_instance(instance)
+    check_progress(on_progress)
     method = _policy(method, time_limit)
     if not instance.timed:
         raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Explain that")

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.arguments import check_seed, real
+from kvopt.arguments import check_progress, check_seed, real
 from kvopt.errors import Infeasible, MethodError
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
@@ -134,6 +134,7 @@ def size(
     """
     along = check(instance, target_latency_s, vary, time_limit, tolerance)
     seed = check_seed(seed)
+    check_progress(on_progress)
     search = _Search(along, target_latency_s, time_limit, seed, tolerance, on_progress)
     termination = Termination.FINISHED
     try:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from kvopt import interrupts
-from kvopt.arguments import check_seed, expect, path_of, real, whole
+from kvopt.arguments import check_progress, check_seed, expect, flag, path_of, real, whole
 from kvopt.errors import MethodError, shown
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -94,6 +94,7 @@ def solve(
     check_instance(instance)
     seed = check_seed(seed)
     _check_bound(bound)
+    check_progress(on_progress)
     if objective is not None:
         instance = instance.with_objective(objective)
     if method in ENGINES:
@@ -204,6 +205,7 @@ def bound(
     check_instance(instance)
     expect(str, "bound method", method, "Choose one of: dual, aggregate", MethodError)
     _check_time_limit(time_limit)
+    check_progress(on_progress)
     if objective is not None:
         instance = instance.with_objective(objective)
     check_accepts(instance, "bound")
@@ -251,7 +253,7 @@ def _anneal(instance, time_limit, seed, start, given, on_progress, options) -> R
 
     began = time.perf_counter()
     refines = _refines(instance, options.pop("refine", None))
-    options = _checked(solve_anneal, options)
+    options = _checked(solve_anneal, options, "start", "multipliers", "guides", "bound_s")
     known = given
     if known is None or known.certificate is None:
         # Of an objective that nothing bounds, the decode time's multipliers guide the annealer, and bound nothing.
@@ -341,7 +343,7 @@ def _refines(instance: Instance, wanted: bool | None) -> bool:
     from kvopt.exact import column_count
     from kvopt.exact.parts import MOST_COLUMNS
 
-    if wanted and instance.custom:
+    if wanted is not None and flag("refine", wanted) and instance.custom:
         raise MethodError("refine", "takes no function of the loads", "Leave it out")
     return not instance.custom and (column_count(instance) <= MOST_COLUMNS if wanted is None else wanted)
 
@@ -374,7 +376,7 @@ def _exact(instance, time_limit, seed, start, given, on_progress, options) -> Re
         seed=seed,
         start=start,
         on_progress=on_progress,
-        **_checked(solve_exact, options),
+        **_checked(solve_exact, options, "start"),
     )
     if given is not None and given.role is Role.CERTIFIED and result.objective is not None:
         _check_certified(given, result)
@@ -432,11 +434,12 @@ def _better(*bounds: Bound | None) -> Bound | None:
     return max(known, key=lambda b: b.value) if known else None
 
 
-def _checked(function, options: dict) -> dict:
-    """Options the function takes; a typo is named together with what exists."""
+def _checked(function, options: dict, *own: str) -> dict:
+    """Options the function takes and does not get from here; a typo is named together with what exists."""
     import inspect
 
-    allowed = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    keywords = {name for name, p in inspect.signature(function).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    allowed = keywords - {"time_limit_s", "seed", "on_progress", *own}
     for name in options:
         if name not in allowed:
             raise MethodError(

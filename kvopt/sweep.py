@@ -21,7 +21,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from kvopt import interrupts
-from kvopt.arguments import amount, as_float, check_seed, expect, real, scalar, whole
+from kvopt.arguments import amount, as_float, check_progress, check_seed, expect, real, scalar, whole
 from kvopt.compare import compare
 from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.fingerprint import fingerprint
@@ -275,6 +275,7 @@ def sweep(
     """
     along, wanted = check(instance, vary, values, time_limit=time_limit, processes=processes)
     seed = check_seed(seed)
+    check_progress(on_progress)
     for point in expect((tuple, list), "done", done, "Give points of an earlier sweep", MethodError):
         expect(SweepPoint, "done", point, "Give points of an earlier sweep", MethodError)
     known = {point.value for point in done}

@@ -21,7 +21,7 @@ from kvopt.anneal.pairs import descend_pairs, sweep_s
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
-from kvopt.arguments import check_seed, check_threads, real, whole
+from kvopt.arguments import check_seed, check_threads, flag, real, whole
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
@@ -353,6 +353,8 @@ def _guide(
 
 def _in_windows(windows: bool | None, cells: int, move: Move, steps_count: bool) -> bool:
     able = move is Move.PATH and not steps_count
+    if windows is not None:
+        flag("windows", windows)
     if windows and not able:
         raise MethodError("windows", "take moves by paths and sums over slots only", "Leave it out")
     return able and (cells >= _LARGE_CELLS if windows is None else windows)

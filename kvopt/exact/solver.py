@@ -7,6 +7,7 @@ import time
 from enum import Enum
 
 from kvopt import interrupts
+from kvopt.arguments import real
 from kvopt.errors import MethodError
 from kvopt.evaluate import evaluate
 from kvopt.exact import arrays, highs
@@ -218,8 +219,7 @@ def _of_own_objective(instance: Instance, backend: Backend) -> Backend:
 
 def check(instance: Instance, gap: float, start: Placement | None) -> None:
     """Refuse a gap below 0 and a start that is infeasible."""
-    if not gap >= 0:
-        raise MethodError("gap", f"must be 0 or more, got {gap!r}", "Give a share, for example 0.001 for 0.1 %")
+    real("gap", gap, "Give a share, for example 0.001 for 0.1 %", least=0, error=MethodError)
     wrong = start.violations(instance, most=1) if start is not None else []
     if wrong:
         raise MethodError("start", f"is infeasible: {wrong[0]}", "Start from a feasible placement")

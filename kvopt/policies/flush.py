@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kvopt.arguments import flag
 from kvopt.policies.protocol import Decision, View
 from kvopt.policies.static import StaticOldest
 
@@ -31,6 +32,9 @@ class ReactiveFlush:
     pooled: bool = True
     name: str = field(default="reactive-flush", init=False)
     clairvoyant: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        flag("reactive-flush pooled", self.pooled)
 
     def start(self, view: View) -> np.ndarray:
         return StaticOldest().start(view)

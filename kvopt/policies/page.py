@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kvopt.arguments import whole
+from kvopt.arguments import flag, whole
 from kvopt.errors import MethodError
 from kvopt.policies.protocol import Decision, View, fitting
 from kvopt.policies.static import StaticOldest
@@ -59,6 +59,8 @@ class Page:
 
     def __post_init__(self) -> None:
         whole("page page_tokens", self.page_tokens, "Give one", MethodError, most=MOST_SLOTS)
+        flag("page whole", self.whole)
+        flag("page all_lanes", self.all_lanes)
 
     def start(self, view: View) -> np.ndarray:
         self._blocks = np.argsort(view.block_lane, kind="stable")

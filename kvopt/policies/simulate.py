@@ -10,6 +10,7 @@ import time
 import numpy as np
 
 from kvopt import interrupts
+from kvopt.arguments import check_progress
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
@@ -51,6 +52,7 @@ def simulate(instance: Instance, policy: Policy, on_progress: OnProgress | None 
         When the policy overfills the fast tier, promotes a block that does not exist, or looks into the future without
         being clairvoyant; or when the tiers are so full that no split of the blocks over them is found.
     """
+    check_progress(on_progress)
     fast = simulation_of(instance, policy)
     return simulate_by_slots(instance, policy, on_progress) if fast is None else fast(instance, policy, on_progress)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvopt import interrupts
 from kvopt.anneal.lanes import one_stands_for_all
-from kvopt.arguments import expect, path_of, real
+from kvopt.arguments import check_progress, expect, path_of, real
 from kvopt.bounds import dual_bound
 from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.instance import Instance
@@ -156,6 +156,7 @@ def run(
         raise KvoptError("scale", f"{study.name} has no {scale!r}", f"Choose one of: {', '.join(study.scales)}")
     if processes is not None and processes < 1:
         raise KvoptError("processes", f"must be at least 1, got {processes}", "Give the number of processes")
+    check_progress(on_progress)
     size, path = study.scales[scale], Path(out) / FILE
     _make(path.parent if size.side_by_side else path.parent / "bounds")
     done = {} if fresh else _rows_of(path, study, scale, seed)
