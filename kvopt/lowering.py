@@ -14,6 +14,7 @@ makes of the slots' times is ``per_second``, ``tails`` and ``deadlines``, as in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -122,12 +123,12 @@ class Lowered:
         """K."""
         return self.holds.shape[1]
 
-    @property
+    @cached_property
     def closed(self) -> np.ndarray:
         """bool[K]: the tiers that hold no block."""
         return self.capacity_bytes == 0
 
-    @property
+    @cached_property
     def keep_out_price(self) -> np.ndarray:
         """float64[K]: a price of a byte and slot at which nothing is worth a stay in a tier that is closed; else 0.
 
@@ -136,7 +137,7 @@ class Lowered:
         """
         return np.where(self.closed, self.dearest_price, 0.0)
 
-    @property
+    @cached_property
     def dearest_price(self) -> float:
         """A price of a byte and slot that no block would pay for any tier while there is another."""
         second = self.prices.per_second + sum(weight for weight, _ in self.prices.tails)
@@ -144,7 +145,7 @@ class Lowered:
         write = second * self.write_s_per_byte.max(axis=-1) + self.write_price_per_byte
         return _KEEPS_OUT * float(op.max() + write.max() or 1.0)
 
-    @property
+    @cached_property
     def occupancy(self) -> np.ndarray:
         """float64[S, K]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
         return self.holds.astype(float)
