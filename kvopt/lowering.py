@@ -13,7 +13,7 @@ makes of the slots' times is ``per_second``, ``tails`` and ``deadlines``, as in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +22,8 @@ from kvopt.instance import Instance
 from kvopt.objective import Prices
 from kvopt.residency import entered, nearest
 
+OF_BLOCKS = ("lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial", "shut")
+"""What a :class:`Lowered` says of each block besides its size and its runs."""
 _KEEPS_OUT = 100.0
 """The price of a byte in a tier that holds none, in times of the dearest it can do in a slot. Four keep out the
 cheapest paths; with a hundred, none is drawn at the temperatures of smoothed ones either."""
@@ -66,6 +68,8 @@ class Lowered:
         Exists from slot 0 on, and its first placement is not written.
     initial : int8[B]
         State in slot 0 of a prefilled block; -1 where free.
+    shut : int64[B]
+        The tiers that the block is larger than: 2^k for each, added up.
     run_ptr : int64[B + 1]
     run_start, run_stop : int32[R]
         Steps.
@@ -94,6 +98,7 @@ class Lowered:
     death_slot: np.ndarray
     prefilled: np.ndarray
     initial: np.ndarray
+    shut: np.ndarray
     run_ptr: np.ndarray
     run_start: np.ndarray
     run_stop: np.ndarray
@@ -145,6 +150,18 @@ class Lowered:
         write = second * self.write_s_per_byte.max(axis=-1) + self.write_price_per_byte
         return _KEEPS_OUT * float(op.max() + write.max() or 1.0)
 
+    def of_blocks(self, kept: np.ndarray) -> Lowered:
+        """Some of the blocks, int64[b] ascending; all else as it is."""
+        counts, is_kept = np.diff(self.run_ptr), np.zeros(self.n_blocks, bool)
+        is_kept[kept] = True
+        runs = np.repeat(is_kept, counts)  # A byte a run: there may be hundreds of millions.
+        return replace(
+            self,
+            run_ptr=np.concatenate([[0], np.cumsum(counts[kept])]).astype(np.int64),
+            **{name: getattr(self, name)[runs] for name in ("run_start", "run_stop")},
+            **{name: getattr(self, name)[kept] for name in ("size_bytes", *OF_BLOCKS)},
+        )
+
     @cached_property
     def occupancy(self) -> np.ndarray:
         """float64[S, K]: entry [z, k] is the bytes a block's byte takes of tier k in state z."""
@@ -195,6 +212,7 @@ def lower(instance: Instance) -> Lowered:
         death_slot=instance.death_slot,
         prefilled=~written,
         initial=np.where(written, -1, initial).astype(np.int8),
+        shut=((trace.size_bytes[:, None] > capacity) << np.arange(len(capacity))).sum(axis=1),
         run_ptr=trace.run_ptr,
         run_start=trace.run_start,
         run_stop=trace.run_stop,

@@ -7,7 +7,8 @@ feasible placement
         = sum_{c,t} lambda base / B  -  sum_{k,t} mu C_k  +  sum_i s_i * (cheapest path of block i at these prices).
 
 C_k is what blocks can fill of a tier at most, a multiple of the sizes' greatest common divisor: bytes beyond that are
-never used, nor any of a tier that is smaller than every block.
+never used, nor any of a tier that is smaller than every block. Paths of a block that is larger than a tier pay for its
+states what no path is worth: no feasible placement has the block there, so that none pays any of it.
 
 An objective in which single steps count is the largest of the sums sum_n omega[n] step[n] over a polytope of step
 prices omega; any point of it will do, with omega[n] lambda[c, t] in place of lambda. For a tail that counts w in all
@@ -58,6 +59,7 @@ from kvopt.tallies import read_bytes
 _UNIT_ROUNDOFF = 2.0**-53
 _DUST = 1e-150
 """Prices below are taken as 0, so that products do not underflow."""
+_KEEPS_OUT = 100.0
 
 
 @interrupts.interruptible
@@ -84,7 +86,7 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     capacity = instance.fillable_bytes
     bounded = mu.any(axis=1)
     held = (mu + instance.prices.hold[:, None]).T @ instance.states.T.astype(float)
-    paths = cheapest_paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
+    paths = _paths(instance, rho, omega, sigma, held) * instance.trace.size_bytes
     gains = (
         math.fsum(_without_dust(rho[:, 0] * instance.weight_bytes_per_slot)),
         math.fsum(paths),
@@ -92,6 +94,22 @@ def verify(instance: Instance, certificate: Certificate) -> float:
     )
     rent = math.fsum((mu[bounded] * capacity[bounded][:, None]).ravel())
     return math.fsum((*gains, -rent)) - _roundings(instance) * _UNIT_ROUNDOFF * math.fsum((*gains, rent))
+
+
+def _paths(instance: Instance, rho: np.ndarray, omega: np.ndarray, sigma: np.ndarray, rent: np.ndarray) -> np.ndarray:
+    """float64[B]: as :func:`cheapest_paths`, of blocks that are kept out of the tiers that they are larger than."""
+    capacity, size = instance.fillable_bytes, instance.trace.size_bytes
+    levels = np.unique(np.append(capacity[capacity < size.max(initial=0)], np.inf))
+    if len(levels) == 1:
+        return cheapest_paths(instance, rho, omega, sigma, rent)
+    # A stay of a slot saves a read and what it takes to go elsewhere and back, at the most.
+    dearest = _KEEPS_OUT * (rho.max() + omega.max() + sigma.max() + rent.max())
+    level, cheapest = np.searchsorted(levels, size), np.empty(len(size))
+    for k in np.unique(level):
+        blocks = np.flatnonzero(level == k)
+        shut = instance.states[:, capacity < size[blocks].min()].any(axis=1)
+        cheapest[blocks] = cheapest_paths(instance, rho, omega, sigma, rent + dearest * shut, blocks)
+    return cheapest
 
 
 def _roundings(instance: Instance) -> int:

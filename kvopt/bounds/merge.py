@@ -11,9 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kvopt.lowering import Lowered
+from kvopt.lowering import OF_BLOCKS, Lowered
 
-_OF_BLOCKS = ("lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial")
 _CHUNK_BLOCKS = 1 << 16
 _WORTH_A_COPY = 0.9
 """Share of the runs above which what is left is not worth the memory of another copy."""
@@ -40,7 +39,7 @@ def merged(low: Lowered) -> Lowered:
         size_bytes=np.add.reduceat(low.size_bytes, kept),
         run_ptr=np.concatenate([[0], np.cumsum(counts[kept])]),
         **{name: getattr(low, name)[runs] for name in ("run_start", "run_stop")},
-        **{name: getattr(low, name)[kept] for name in _OF_BLOCKS},
+        **{name: getattr(low, name)[kept] for name in OF_BLOCKS},
     )
 
 
@@ -48,7 +47,7 @@ def _like_the_last(low: Lowered) -> np.ndarray:
     """bool[B]: whether a block exists and is read when the one before it is and does."""
     alike = np.zeros(low.n_blocks, bool)
     alike[1:] = True
-    for column in (np.diff(low.run_ptr), *(getattr(low, name) for name in _OF_BLOCKS)):
+    for column in (np.diff(low.run_ptr), *(getattr(low, name) for name in OF_BLOCKS)):
         alike[1:] &= column[1:] == column[:-1]
     for begin in range(0, low.n_blocks, _CHUNK_BLOCKS):
         some = begin + np.flatnonzero(alike[begin : begin + _CHUNK_BLOCKS])

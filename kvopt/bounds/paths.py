@@ -60,9 +60,14 @@ def usual_s(instance: Instance) -> float:
 
 
 def cheapest_paths(
-    instance: Instance, rho: np.ndarray, omega: np.ndarray, sigma: np.ndarray, rent: np.ndarray
+    instance: Instance,
+    rho: np.ndarray,
+    omega: np.ndarray,
+    sigma: np.ndarray,
+    rent: np.ndarray,
+    blocks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """float64[B]: what each block's cheapest path costs by the byte, in the objective's unit.
+    """float64[b]: what each block's cheapest path costs by the byte, in the objective's unit.
 
     Parameters
     ----------
@@ -71,12 +76,16 @@ def cheapest_paths(
         Price of a byte read from a tier, written to it, and read from it for a move; 0 or more.
     rent : float64[T, S]
         Price of a byte of a block in each state; 0 or more.
+    blocks : int64[b], optional
+        Ascending; all unless given.
     """
     trace = instance.trace
     table = _SlotPrices.of(instance, rho, omega, sigma, rent)
     prefix, suffix = _chains(table.unread)
     cheapest = np.empty(trace.n_blocks)
     order = np.lexsort((trace.write_step, trace.lane))
+    if blocks is not None:
+        order = order[np.isin(order, blocks)]
     bounds = np.searchsorted(trace.lane[order], np.arange(trace.n_lanes + 1))
     stopped = threading.Event()
 
@@ -97,7 +106,7 @@ def cheapest_paths(
     interrupts.side_by_side(jobs, _THREADS, stopped.set)
     if stopped.is_set():
         raise KeyboardInterrupt
-    return cheapest
+    return cheapest if blocks is None else cheapest[blocks]
 
 
 @dataclass(frozen=True, eq=False)

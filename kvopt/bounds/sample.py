@@ -64,15 +64,7 @@ def thinned(low: Lowered, every: int) -> tuple[Lowered, float]:
     """
     by_lane = np.argsort(low.lane, kind="stable")
     kept = np.sort(by_lane[every // 2 :: every])
-    begin, end = low.run_ptr[kept], low.run_ptr[kept + 1]
-    runs = {name: _gathered(getattr(low, name), begin, end) for name in ("run_start", "run_stop")}
-    of_blocks = ("size_bytes", "lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial")
-    part = replace(
-        low,
-        run_ptr=np.concatenate([[0], np.cumsum(end - begin)]),
-        **runs,
-        **{name: getattr(low, name)[kept] for name in of_blocks},
-    )
+    part = low.of_blocks(kept)
     read, whole = _read_bytes(part), _read_bytes(low)
     share = read / whole if read else 1.0 / every
     part = replace(
@@ -82,12 +74,6 @@ def thinned(low: Lowered, every: int) -> tuple[Lowered, float]:
         capacity_bytes=low.capacity_bytes * share,
     )
     return part, share
-
-
-def _gathered(array: np.ndarray, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The pieces [begin, end) of an array, one after another."""
-    pieces = [array[a:b] for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
-    return np.concatenate(pieces) if pieces else array[:0]
 
 
 def _read_bytes(low: Lowered) -> float:

@@ -24,6 +24,11 @@ def hard_minimum(trellis: Trellis, prices: Prices) -> np.ndarray:
         Seconds, sizes included. Their sum and ``prices.constant`` make the Lagrangian dual value.
     """
     low = trellis.lowered
+    if trellis.classes:
+        minima = np.empty(low.n_blocks)
+        for of in trellis.classes:
+            minima[of.blocks] = hard_minimum(of.trellis, of.prices(prices))
+        return minima
 
     def work(lane: int, blocks: LaneBlocks) -> np.ndarray:
         table = _lane_tables(trellis.states, prices.slot, lane, low.n_lanes, low.n_steps, n_levels(low.n_steps))
@@ -50,6 +55,11 @@ def cheapest_placement(trellis: Trellis, prices: Prices) -> Placement:
     """
     low = trellis.lowered
     states = np.full((low.n_blocks, low.n_slots), low.n_states - 1, np.int8)
+    if trellis.classes:
+        for of in trellis.classes:
+            found = cheapest_placement(of.trellis, of.prices(prices))
+            states[of.blocks] = found.to_states(low.n_slots, low.n_states)
+        return Placement.from_states(states, low.n_states)
     for lane, blocks in enumerate(trellis.lanes):
         _cheapest_paths(trellis.states, blocks, lane, low.n_lanes, prices.slot, prices.write, states)
     return Placement.from_states(states, low.n_states)

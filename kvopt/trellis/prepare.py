@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -19,6 +19,8 @@ from kvopt.trellis.ranges import full_reach, most_entries, n_levels, reach_of_la
 T = TypeVar("T")
 _MOST_COST = 1e10
 """Temperatures that a slot costs at most: nothing is drawn at that, and exponents of a million slots stay in range."""
+_MOST_PATH = 1e16
+"""So many does a path through a million such slots."""
 _WORTH_A_THREAD = 5000
 """Runs and slots below which handing lanes to threads takes longer than the work."""
 _PART_RUNS, _PART_STEPS, _MOST_PARTS = 10_000, 0.5, 4
@@ -78,6 +80,40 @@ class Prices:
 
 
 @dataclass(frozen=True, eq=False)
+class BlockClass:
+    """Blocks that are larger than the same tiers, which they are kept out of by a price that no path is worth.
+
+    A placement that has none of them there pays nothing of it, so that the dual is one all the same, and higher.
+
+    Parameters
+    ----------
+    blocks : int64[b]
+    trellis : Trellis
+        Of these alone.
+    kept_out : bool[S]
+        The states of those tiers.
+    """
+
+    blocks: np.ndarray
+    trellis: Trellis
+    kept_out: np.ndarray
+
+    def prices(self, prices: Prices, tau: float = 0.0) -> Prices:
+        """Those of all blocks, with that price.
+
+        Parameters
+        ----------
+        prices : Prices
+        tau : float
+            Temperature per byte.
+        """
+        low = self.trellis.lowered
+        most = _MOST_PATH * tau / low.n_slots if tau > 0 else np.inf
+        price = min(low.dearest_price, most)
+        return replace(prices, slot=prices.slot + np.repeat(price * self.kept_out, low.n_states))
+
+
+@dataclass(frozen=True, eq=False)
 class Trellis:
     """A lowered instance, its blocks grouped by lane, ready for the kernels.
 
@@ -101,6 +137,22 @@ class Trellis:
         """The blocks of each lane."""
         low = self.lowered
         return tuple(_lane_blocks(low, lane) for lane in range(low.n_lanes))
+
+    @cached_property
+    def classes(self) -> tuple[BlockClass, ...]:
+        """The blocks by which tiers they are larger than; none where no block is larger than any."""
+        low = self.lowered
+        kinds = np.unique(low.shut)
+        if not kinds.any():
+            return ()
+        found = []
+        for kind in kinds:
+            blocks = np.flatnonzero(low.shut == kind)
+            part = low if len(kinds) == 1 else low.of_blocks(blocks)
+            part = replace(part, shut=np.zeros(len(blocks), np.int64))
+            tiers = kind >> np.arange(low.n_tiers) & 1
+            found.append(BlockClass(blocks, replace(self, lowered=part), low.holds @ tiers > 0))
+        return tuple(found)
 
     def prices(self, channel_price: np.ndarray, capacity_price: np.ndarray, tau: float = 0.0) -> Prices:
         """Price every slot.

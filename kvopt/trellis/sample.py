@@ -40,6 +40,18 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
     -------
     Placement
     """
+    low = trellis.lowered
+    if not trellis.classes:
+        return Placement.from_intervals(low.n_blocks, *_intervals(trellis, prices, tau_s_per_byte, seed))
+    found = []
+    for k, of in enumerate(trellis.classes):
+        block, *rest = _intervals(of.trellis, of.prices(prices, tau_s_per_byte), tau_s_per_byte, seed + k)
+        found.append((of.blocks[block], *rest))
+    return Placement.from_intervals(low.n_blocks, *(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _intervals(trellis: Trellis, prices: Prices, tau_s_per_byte: float, seed: int) -> list[np.ndarray]:
+    """Block, start, stop and state of what is not in the last state."""
     low, states = trellis.lowered, trellis.states
     slots = slot_matrices(prices.slot / tau_s_per_byte)
     chains = idle_chains(states, slots, low.n_lanes)
@@ -53,7 +65,7 @@ def sample_placement(trellis: Trellis, prices: Prices, tau_s_per_byte: float, se
         return _sample_lane(states, blocks, lane, low.n_lanes, table, slots, stays, write, blocks.room, seed)
 
     found = list(trellis.for_each_lane(work))
-    return Placement.from_intervals(low.n_blocks, *(np.concatenate(column) for column in zip(*found, strict=True)))
+    return [np.concatenate(column) for column in zip(*found, strict=True)]
 
 
 @njit(cache=True, nogil=True)

@@ -46,6 +46,14 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
         Temperature per byte, greater than 0.
     """
     low, states = trellis.lowered, trellis.states
+    if trellis.classes:
+        whole = SoftMinimum(np.empty(low.n_blocks), np.zeros(prices.slot.shape), np.zeros(prices.write.shape))
+        for of in trellis.classes:
+            found = soft_minimum(of.trellis, of.prices(prices, tau_s_per_byte), tau_s_per_byte)
+            whole.value[of.blocks] = found.value
+            np.add(whole.slot_bytes, found.slot_bytes, out=whole.slot_bytes)
+            np.add(whole.write_bytes, found.write_bytes, out=whole.write_bytes)
+        return whole
     slots = slot_matrices(prices.slot / tau_s_per_byte)
     write = prices.write / tau_s_per_byte
 

@@ -50,9 +50,12 @@ class ExactDual:
         instance, sets = self.instance, state_sets(self.instance)
         birth, death = int(instance.birth_slot[i]), int(instance.death_slot[i])
         written = instance.trace.write_step[i] >= 0
+        size, capacity = int(instance.trace.size_bytes[i]), instance.capacity_bytes
+        # It is never where it does not fit.
+        sets = {z: held for z, held in enumerate(sets) if all(capacity[k] >= size for k in held)}
         cost = {
             z: sum((self.price("write", k, birth) for k in held), Fraction(0)) if written else Fraction(0)
-            for z, held in enumerate(sets)
+            for z, held in sets.items()
             if written or instance.initial is None or instance.initial[i] == z
         }
         for t in range(birth, death):
@@ -60,7 +63,7 @@ class ExactDual:
             if t + 1 < death:
                 cost = {
                     w: min(c + self.moving(sets[z], target, i, t) for z, c in cost.items())
-                    for w, target in enumerate(sets)
+                    for w, target in sets.items()
                 }
         return min(cost.values())
 

@@ -80,7 +80,7 @@ def test_channels_that_never_decide_lower_no_bound(instance, channel):
     assert kvopt.bound(with_channel(instance, *channel)).value == pytest.approx(value, rel=_SHARE, abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_tiers_found_spare_change_no_optimum(seed):
     """With the tier or without, and the bound is a bound."""
     instance = general_instance(np.random.default_rng(seed), n_tiers=2, given_start=False)
@@ -122,10 +122,7 @@ def test_an_instance_without_reads_may_cost_something(seed):
     instance = replace(drawn, trace=unread, platform=replace(platform, channels=channels), weight_bytes_per_slot=0.0)
     relaxed = lp_bound(instance).value
     assert relaxed > 0
-    found = kvopt.bound(instance).value
-    assert 0 < found <= relaxed * (1 + 1e-6)
-    if instance.trace.size_bytes.max() <= min(instance.capacity_bytes):  # Else only the LP knows where a block is not.
-        assert found >= relaxed * (1 - 3e-3)
+    assert relaxed * (1 - 3e-3) <= kvopt.bound(instance).value <= relaxed * (1 + 1e-6)
 
 
 def test_an_instance_that_costs_nothing_ends_at_nothing():

@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from kvopt import instances
 from kvopt.bounds import dual_bound, verify
 from kvopt.bounds.merge import merged
-from kvopt.lowering import Lowered, lower, unit_per_byte
+from kvopt.lowering import OF_BLOCKS, Lowered, lower, unit_per_byte
 from kvopt.trellis import Trellis, hard_minimum, soft_minimum
 from tests.instances import general_instance
-
-_OF_BLOCKS = ("lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial")
 
 
 def with_twins(low: Lowered, copies: np.ndarray, size_bytes: np.ndarray) -> Lowered:
@@ -25,7 +23,7 @@ def with_twins(low: Lowered, copies: np.ndarray, size_bytes: np.ndarray) -> Lowe
     counts = np.diff(low.run_ptr)[twins]
     ptr = np.concatenate([[0], np.cumsum(counts)])
     runs = np.repeat(low.run_ptr[twins] - ptr[:-1], counts) + np.arange(ptr[-1])
-    blocks = {name: getattr(low, name)[twins] for name in _OF_BLOCKS}
+    blocks = {name: getattr(low, name)[twins] for name in OF_BLOCKS}
     return replace(
         low,
         size_bytes=size_bytes,

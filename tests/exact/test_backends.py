@@ -156,16 +156,9 @@ def certificate(instance: kvopt.Instance) -> Certificate:
 
 @pytest.mark.parametrize("chunk", range(3))
 def test_duals_of_the_relaxation_certify_its_value(chunk):
-    """Strong duality, by three parties: HiGHS's value, scipy's duals, and the independent check of certificates.
-
-    Where a block is larger than a tier the program knows that it is not there, and no price of capacity says so.
-    """
-    strong = 0
+    """Strong duality, by three parties: HiGHS's value, scipy's duals, and the independent check of certificates."""
     for seed in seeds(chunk):
         instance = tiny_instance(np.random.default_rng(seed))
         value_s, proved_s = lp_bound(instance).value_s, verify(instance, certificate(instance))
         assert proved_s <= value_s * (1 + 1e-9), f"seed {seed}"
-        if instance.trace.size_bytes.max() <= min(instance.capacity_bytes):
-            strong += 1
-            assert proved_s == pytest.approx(value_s, rel=1e-9, abs=0), f"seed {seed}"
-    assert strong > 5
+        assert proved_s == pytest.approx(value_s, rel=1e-9, abs=0), f"seed {seed}"

@@ -18,15 +18,22 @@ def read_slots(low: Lowered, i: int) -> set[int]:
     return {n * low.n_lanes + int(low.lane[i]) for n in steps}
 
 
+def slot_prices(low: Lowered, prices: Prices, i: int) -> np.ndarray:
+    """float64[2, T, S * S]: what a byte of block i pays, which is kept out of tiers that it is larger than."""
+    shut = [bool(low.shut[i] >> k & 1) for k in range(low.n_tiers)]
+    price = np.where((low.holds & shut).any(axis=1), low.dearest_price, 0.0)
+    return prices.slot + np.repeat(price, low.n_states)
+
+
 def path_cost(low: Lowered, prices: Prices, i: int, path) -> float:
     """Cost per byte of block i where its states are ``path``, slot by slot of its life; infinite if it may not."""
-    birth, reads, cost = int(low.birth_slot[i]), read_slots(low, i), 0.0
+    birth, reads, cost, slots = int(low.birth_slot[i]), read_slots(low, i), 0.0, slot_prices(low, prices, i)
     if not low.prefilled[i]:
         cost = prices.write[birth, path[0]]
     elif low.initial[i] not in (-1, path[0]):
         return np.inf
     for t, (z, after) in enumerate(zip(path, (*path[1:], path[-1]), strict=True), birth):
-        cost += prices.slot[int(t in reads), t, low.n_states * z + after]
+        cost += slots[int(t in reads), t, low.n_states * z + after]
     return cost
 
 
@@ -51,7 +58,8 @@ def dense(low: Lowered, prices: Prices, tau: float) -> tuple[np.ndarray, np.ndar
     slot_bytes, write_bytes = np.zeros((2, low.n_slots, n_states**2)), np.zeros((low.n_slots, n_states))
     for i in range(low.n_blocks):
         birth, death, reads, size = low.birth_slot[i], low.death_slot[i], read_slots(low, i), low.size_bytes[i]
-        costs = [prices.slot[int(t in reads), t].reshape(n_states, n_states) for t in range(birth, death)]
+        slots = slot_prices(low, prices, i)
+        costs = [slots[int(t in reads), t].reshape(n_states, n_states) for t in range(birth, death)]
         ahead = [begins(low, prices, i)]
         for cost in costs[:-1]:
             ahead.append(soft_min(ahead[-1][:, None] + cost, tau, 0))
@@ -78,6 +86,8 @@ def with_states(low: Lowered, n_states: int, rng: np.random.Generator) -> Lowere
     unit, shape = float(low.op_s_per_byte.max()), (2, n_states, n_states)
     scale = rng.choice([0.0, 0.1, 1.0], (*shape, 1))
     given = low.prefilled & (rng.random(low.n_blocks) < 0.6)
+    holds = rng.random((n_states, low.n_tiers)) < 0.5
+    holds[-1] = False  # A state for every block, however large.
     return replace(
         low,
         op_s_per_byte=unit * scale * rng.random((*shape, low.n_channels)),
@@ -85,7 +95,8 @@ def with_states(low: Lowered, n_states: int, rng: np.random.Generator) -> Lowere
         write_s_per_byte=unit * rng.random((n_states, low.n_channels)),
         write_price_per_byte=0.1 * unit * rng.random(n_states),
         swappable=np.zeros(n_states, bool),
-        holds=rng.random((n_states, low.n_tiers)) < 0.5,
+        holds=holds,
+        shut=np.where(given, 0, low.shut),
         initial=np.where(given, rng.integers(0, n_states, low.n_blocks), -1).astype(np.int8),
     )
 
