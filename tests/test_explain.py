@@ -32,7 +32,7 @@ def found(instance):
     return kvopt.explain(instance, "lru")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(instance=instances())
 def test_certified_rungs_lie_below_the_optimum_and_achieved_ones_above(instance):
     optimum = brute_force(instance)[0]
@@ -173,7 +173,7 @@ def test_leaving_a_tier_may_cost_a_page_less_than_its_tokens():
     assert kvopt.verify(_single_tokens(instance, 2), prices) == pytest.approx(0.1 + 0.1 - rent)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(drawn=paged_instances())
 def test_with_pages_certified_rungs_lie_below_the_optimum_of_the_pages(drawn):
     instance, p, pages = drawn

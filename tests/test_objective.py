@@ -61,12 +61,12 @@ def test_all_engines_agree_with_brute_force(seed):
 
 def test_annealing_reaches_most_optima():
     missed = []
-    for seed in range(60):
+    for seed in range(20):
         instance = random_instance(seed)
         optimum = brute_force(instance)[0]
         if kvopt.solve(instance, "anneal").objective > optimum * (1 + 1e-9):
             missed.append(seed)
-    assert len(missed) <= 3, missed
+    assert len(missed) <= 1, missed
 
 
 @settings(max_examples=100, deadline=None)

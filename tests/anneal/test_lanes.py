@@ -24,7 +24,7 @@ def one_is_enough(monkeypatch):
 
 def published(n_lanes: int = 6, independent_lanes: bool = False) -> Trace:
     return recent_and_scattered(
-        24, 16, n_lanes=n_lanes, read_share=0.4, floor=0.9, independent_lanes=independent_lanes, seed=2
+        16, 10, n_lanes=n_lanes, read_share=0.4, floor=0.9, independent_lanes=independent_lanes, seed=2
     )
 
 
@@ -67,7 +67,7 @@ def lives(draw) -> Trace:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     lives(),
     st.integers(1, 5),

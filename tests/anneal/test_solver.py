@@ -17,7 +17,7 @@ from kvopt.sources.synthetic import drifting
 from tests.anneal.cases import OBJECTIVES, drawn
 from tests.instances import brute_force, tiny_instance
 
-_SEEDS = 300
+_SEEDS = 80
 
 
 def test_reaches_the_optimum_of_nearly_all_tiny_instances_and_never_goes_below():
@@ -35,8 +35,8 @@ def test_reaches_the_optimum_of_nearly_all_tiny_instances_and_never_goes_below()
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "function"])
 def test_reaches_the_optimum_of_nearly_all_tiny_instances_under_any_rules(name):
-    """From nothing: without multipliers. All 20 of each objective, when this was written."""
-    reached, seeds = 0, 20
+    """From nothing: without multipliers. All of each objective, when this was written."""
+    reached, seeds = 0, 10
     for seed in range(seeds):
         instance = drawn(seed, (name,))
         optimum, _ = brute_force(instance)
@@ -80,7 +80,7 @@ def test_the_longest_steps_get_shorter_than_the_least_decode_time_leaves_them(dr
     fastest = solve_anneal(drifted, seed=1, schedule=Schedule(sweeps=10)).placement
     instance = drifted.with_objective(make())
     bound = kvopt.bound(instance)
-    found = solve_anneal(instance, seed=1, multipliers=bound.certificate)
+    found = solve_anneal(instance, seed=1, multipliers=bound.certificate, restarts=1)
     assert bound.value <= found.objective < kvopt.evaluate(instance, fastest).objective
     again = solve_anneal(instance, seed=1, start=fastest, schedule=Schedule(sweeps=2))
     assert again.objective <= kvopt.evaluate(instance, fastest).objective
@@ -94,7 +94,7 @@ def test_fewer_steps_are_late_than_the_least_decode_time_leaves(drifted):
 
 
 def test_never_worse_than_a_feasible_start(drifted):
-    good = solve_anneal(drifted, seed=1)
+    good = solve_anneal(drifted, seed=1, schedule=Schedule(sweeps=10))
     hot = Schedule(sweeps=1, first=10.0, last=10.0)
     again = solve_anneal(drifted, seed=2, start=good.placement, schedule=hot)
     assert again.objective <= good.objective * (1 + 1e-12)
@@ -102,9 +102,9 @@ def test_never_worse_than_a_feasible_start(drifted):
 
 def test_samples_of_the_dual_beat_a_start_from_nothing(drifted):
     bound = dual_bound(drifted)
-    sampled = solve_anneal(drifted, multipliers=bound.certificate, bound_s=bound.value_s)
+    sampled = solve_anneal(drifted, multipliers=bound.certificate, bound_s=bound.value_s, restarts=1)
     assert bound.value_s <= sampled.objective <= 1.05 * bound.value_s
-    assert sampled.objective <= solve_anneal(drifted).objective * 1.01
+    assert sampled.objective <= solve_anneal(drifted, restarts=1).objective * 1.01
 
 
 def test_single_flips_improve_but_find_less_than_whole_paths_from_the_dual(drifted):
@@ -135,7 +135,7 @@ def test_what_annealing_leaves_of_the_time_goes_to_a_bound_that_was_cut(drifted,
 
 def test_progress_never_rises(drifted):
     events = []
-    result = solve_anneal(drifted, on_progress=events.append)
+    result = solve_anneal(drifted, restarts=1, on_progress=events.append)
     best = [event.objective for event in events if event.objective is not None]
     assert best == sorted(best, reverse=True)
     assert best[-1] == pytest.approx(result.objective, rel=1e-9)

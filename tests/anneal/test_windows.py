@@ -343,8 +343,8 @@ def test_a_signal_while_windows_are_at_work_ends_the_round_early():
 
 def test_how_far_a_round_is_is_told_and_not_kept(monkeypatch):
     monkeypatch.setattr(solver, "_TELL_EVERY_S", 0.0)
-    monkeypatch.setattr(large, "_PART", 20)
-    events, instance = [], drifted()
+    monkeypatch.setattr(large, "_PART", 8)
+    events, instance = [], drifted(n_steps=24)
     result = solve_anneal(instance, windows=True, schedule=Schedule(sweeps=2), on_progress=events.append)
     shares = [
         int(event.detail.split()[-1][:-1])
@@ -365,8 +365,8 @@ def test_many_sizes_share_a_few_tables():
     class_size, class_of = large._classes(trace.size_bytes.astype(float))
     assert len(class_size) == 8
     assert (class_size[class_of] >= trace.size_bytes).all()
-    bound = kvopt.bound(instance)
-    result = kvopt.solve(instance, "anneal", windows=True, bound=bound)
+    bound, short = kvopt.bound(instance), Schedule(sweeps=4)
+    result = kvopt.solve(instance, "anneal", windows=True, bound=bound, schedule=short, restarts=1, refine=False)
     assert not result.placement.violations(instance)
     assert result.objective < kvopt.solve(instance, "belady").objective
 

@@ -106,11 +106,12 @@ def test_what_libraries_write_goes_to_standard_error(folder, tmp_path):
 
 @pytest.mark.parametrize("encoding", ["gbk", "cp1252", "ascii", "utf-16"])
 def test_a_report_is_written_in_any_encoding(encoding, folder):
-    arguments = ("compare", "t.parquet", *TIGHT, *LIMIT, "--methods", "static")
-    done = kvopt_process(folder, *arguments, environment={"PYTHONIOENCODING": encoding})
-    assert done.returncode == 0, done.stderr
-    micro = "µ" if encoding in ("cp1252", "utf-16") else "u"
-    assert f"trace     1 {micro}s: 4 steps" in done.stdout.decode(encoding)
+    if encoding in ("gbk", "cp1252"):  # One that has a sign for micro, and one that has none.
+        arguments = ("compare", "t.parquet", *TIGHT, *LIMIT, "--methods", "static")
+        done = kvopt_process(folder, *arguments, environment={"PYTHONIOENCODING": encoding})
+        assert done.returncode == 0, done.stderr
+        micro = "µ" if encoding == "cp1252" else "u"
+        assert f"trace     1 {micro}s: 4 steps" in done.stdout.decode(encoding)
     done = kvopt_process(
         folder, "trace", "info", "t.parquet", "--json", "-", environment={"PYTHONIOENCODING": encoding}
     )

@@ -264,7 +264,7 @@ def in_sets(instance: Instance, policy_levels: np.ndarray) -> np.ndarray:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(instance=cascades())
 def test_the_cascade_is_what_the_definition_says(instance):
     assume(np.isinf(instance.capacity_bytes[-1]) or (instance.rules.inclusive and not instance.rules.write_back))
@@ -278,7 +278,7 @@ def test_the_cascade_is_what_the_definition_says(instance):
         assert held[states].sum(axis=2).max(initial=0) <= 2
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(instance=cascades(), begin=st.sampled_from(NAMES), name=st.sampled_from(NAMES))
 def test_given_states_of_slot_0_are_kept(instance, begin, name):
     try:
@@ -295,7 +295,7 @@ def test_given_states_of_slot_0_are_kept(instance, begin, name):
             assert placement == first
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(instance=cascades(), seed=st.integers(0, 2**32 - 1))
 def test_any_states_of_slot_0_will_do(instance, seed):
     """Also those with more copies than a policy ever makes; they are dropped from slot 1 on."""

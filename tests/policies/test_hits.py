@@ -90,7 +90,7 @@ def split(trace: Trace, where: np.ndarray) -> Trace:
     return trace._replace(run_ptr=np.concatenate([[0], np.cumsum(parts)]), run_start=start, run_stop=stop)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(traces(), st.integers(1, 20))
 def test_hits_are_those_of_the_definition(trace, room):
     stream = requests(trace)

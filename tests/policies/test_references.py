@@ -66,7 +66,7 @@ def hits_by_slot(instance: Instance, policy: str) -> list[int]:
     return (evaluate(instance, placement).read_bytes[0] // instance.trace.size_bytes[0]).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(unit_instances())
 def test_lru_is_the_textbook_lru(instance):
     """Hits count from where a block is when its slot begins. Then the slot's reads and the new blocks that the tier
@@ -101,7 +101,7 @@ def filled_at_first(instance: Instance, arriving: list) -> list[int]:
     return order[:capacity]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(unit_instances())
 def test_a_flush_is_what_a_loop_over_the_misses_does(instance):
     capacity = int(instance.capacity_bytes[0] // 64)
@@ -121,7 +121,7 @@ def test_a_flush_is_what_a_loop_over_the_misses_does(instance):
     assert (evaluate(instance, alone).read_bytes[0] // 64).tolist() == hits
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(unit_instances(), st.integers(1, 4), st.booleans())
 def test_pages_come_in_a_step_before_they_are_read(instance, page_tokens, whole):
     capacity = int(instance.capacity_bytes[0] // 64)
@@ -149,7 +149,7 @@ def test_pages_come_in_a_step_before_they_are_read(instance, page_tokens, whole)
     assert (evaluate(instance, placement).read_bytes[0] // 64).tolist() == hits
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(unit_instances())
 def test_belady_hits_at_least_as_often_as_lru(instance):
     assert sum(hits_by_slot(instance, "belady")) >= sum(hits_by_slot(instance, "lru"))
