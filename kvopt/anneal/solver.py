@@ -426,7 +426,12 @@ def _least_distinct(found: list[tuple[float, Placement]], count: int) -> list[Pl
 def _by_pairs(run: _Run, placement: Placement, seed: int, number: int) -> tuple[float, Placement] | None:
     """A placement with the paths of blocks made the best, two at a time."""
     state = make_state(run.problem, placement)
-    descend_pairs(run.problem, state, stream(seed, _PAIRS_STREAM + number), lambda: run.over)
+
+    def over() -> bool:
+        run.tell(f"placement {number}, descending pairs of blocks")
+        return run.over
+
+    descend_pairs(run.problem, state, stream(seed, _PAIRS_STREAM + number), over)
     feasible, cost = excess_bytes(run.problem, state) == 0.0, run.sweeps.cost(state)
     run.report(feasible, cost, f"placement {number}, pairs of blocks descended")
     return (cost, to_placement(run.problem, state.z)) if feasible else None

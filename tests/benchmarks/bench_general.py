@@ -4,8 +4,8 @@ Needs the project's git history. Whatever the layout of a commit, it is measured
 (:mod:`tests.benchmarks.public_calls`), in processes of its own that take turns with the other's, after its kernels are
 compiled: on the example trace over two and three tiers, and on families of instances. Time is processor time, of all
 threads; memory the peak of the process. Ratios are of medians, and each is printed as soon as it is known; the
-objective or bound that a call came to stands beside it, to show whether the work was the same. Before is, unless given,
-the last tag, or ``LAST`` where there is none; after is the working tree. Then three tiers over two, after.
+objective or bound that a call came to stands beside it, to show whether the work was the same. By default, before is
+the last tag, or ``LAST`` where there is none, and after is the working tree. Then three tiers over two, after.
 """
 
 from __future__ import annotations

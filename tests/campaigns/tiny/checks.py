@@ -353,7 +353,7 @@ def _same(trial: Trial, one: kvopt.Result, other: kvopt.Result) -> Iterator[Faul
 
 
 def check_guided(trial: Trial) -> Iterator[Fault]:
-    """The guided policy, likewise; on every third case."""
+    """The guided policy, as annealing; on every third case."""
     if trial.case.seed % 3:
         return
     result = _of_policy(trial, "guided", seed=trial.case.seed)
