@@ -9,7 +9,7 @@ import pytest
 
 import kvopt
 from kvopt import objective
-from kvopt.anneal import Schedule, solve_anneal
+from kvopt.anneal import Schedule, solve_anneal, solver
 from kvopt.bounds import dual_bound
 from kvopt.errors import MethodError
 from kvopt.result import SolutionStatus, Termination
@@ -139,6 +139,15 @@ def test_progress_never_rises(drifted):
     best = [event.objective for event in events if event.objective is not None]
     assert best == sorted(best, reverse=True)
     assert best[-1] == pytest.approx(result.objective, rel=1e-9)
+
+
+def test_it_is_told_that_pairs_of_blocks_are_descended(monkeypatch):
+    monkeypatch.setattr(solver, "_TELL_EVERY_S", 0.0)
+    events = []
+    result = solve_anneal(tiny_instance(np.random.default_rng(1)), on_progress=events.append)
+    told = [event for event in events if event.detail.endswith("descending pairs of blocks")]
+    assert told
+    assert not set(told) & set(result.history)
 
 
 def test_bad_schedules_are_refused():
