@@ -133,12 +133,17 @@ def minimise(
     if not _run(highs, watch):
         return _LEFT
     termination, info = _termination(highs), highs.getInfo()
+    bound, gap = info.mip_dual_bound, info.mip_gap
+    if not program.integer.any():
+        # A linear program to HiGHS, of which it says nothing as of a mixed-integer one.
+        solved = termination is Termination.OPTIMAL
+        bound, gap = (info.objective_function_value, 0.0) if solved else (-np.inf, np.inf)
     return Outcome(
         termination,
         _values(highs),
-        _finite(info.mip_dual_bound) if termination is not Termination.INFEASIBLE else None,
+        _finite(bound) if termination is not Termination.INFEASIBLE else None,
         nodes=max(int(info.mip_node_count), 0),
-        gap=_finite(info.mip_gap),
+        gap=_finite(gap),
         status=highs.modelStatusToString(highs.getModelStatus()),
     )
 

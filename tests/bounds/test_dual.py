@@ -41,6 +41,23 @@ def test_reaches_the_linear_relaxation(seed):
     assert value >= relaxed * (1 - 3e-3)
 
 
+def test_no_bound_is_below_zero():
+    """Nothing is read, and what rounding leaves of rents that meet would be below it; so is what is cut short."""
+    rates = {"fast": 2.5, "bus": 5.0, "far": 2.0}
+    tiers = (
+        kvopt.Tier("none", 0.0, {"fast": 1.0}, {"fast": 3.0}),
+        kvopt.Tier("near", 5.0, {"bus": 1.0}, {"bus": 1.5}),
+        kvopt.Tier("far", 6.0, {"far": 1.0}, {"far": 2.0}),
+    )
+    platform = kvopt.Platform("two shelves", tiers, tuple(kvopt.Channel(*rate) for rate in rates.items()))
+    still = kvopt.Trace(1, 2, [1, 1], [4, 6], [-1, -1], [1, 1], [0, 0, 0], [], [])
+    bound = dual_bound(kvopt.Instance(still, platform))
+    assert bound.value == 0
+    assert verify(kvopt.Instance(still, platform), bound.certificate) == 0
+    for seed in range(5):
+        assert dual_bound(tiny_instance(np.random.default_rng(seed)), time_limit_s=1e-9).value >= 0
+
+
 @pytest.fixture(scope="module")
 def drifted() -> kvopt.Instance:
     trace = drifting(150, 40, n_lanes=2, read_share=0.3, drift=0.3, seed=3)

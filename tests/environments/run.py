@@ -69,7 +69,7 @@ class Environment:
     def smoke(self, tests: list[str]) -> tuple[list[str], str]:
         """(tests that failed, what pytest printed); all tests where none is named."""
         surroundings = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-        quiet = ["-p", "no:cacheprovider", "-p", "no:warnings"]
+        quiet = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:warnings"]
         command = [self.python, "-m", "pytest", "-q", "--tb=short", "-rfE", *quiet]
         chosen = tests or [_SMOKE.name]
         # Far from the sources, so that the wheel is what is imported.

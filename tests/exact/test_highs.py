@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+import kvopt
 from kvopt.exact import export_model
+from kvopt.sources.synthetic import drifting
 from tests.models.test_placement import two_blocks
 
 _SOLVE_AND_WRITE = """
@@ -23,6 +25,18 @@ for backend in ("arrays", "pyomo"):
     kvopt.export_model(instance, f"{sys.argv[1]}/{backend}.lp", backend=backend)
 lp_bound(instance)
 """
+
+
+@pytest.mark.parametrize("backend", ["arrays", "pyomo"])
+@pytest.mark.parametrize("copies", ["exclusive", "inclusive"])
+def test_where_nothing_is_left_to_decide_the_value_is_proved(backend, copies):
+    """Without integer columns it is a linear program to HiGHS, whose bound as a mixed-integer one is 0."""
+    trace = drifting(6, 4, n_lanes=2, read_share=0.4, seed=2, size_bytes=1024)
+    instance = kvopt.Instance(trace, "gh200", {"copies": copies}).with_hbm_bytes(0)
+    found = kvopt.solve(instance, "exact", backend=backend)
+    assert found.termination is kvopt.Termination.OPTIMAL
+    assert found.bound.value == pytest.approx(found.objective, rel=1e-9)
+    assert found.details["runs"] == 1
 
 
 def test_standard_output_stays_empty(tmp_path):
