@@ -124,8 +124,8 @@ def test_a_time_limit_leaves_a_feasible_answer(drifted):
 def test_what_annealing_leaves_of_the_time_goes_to_a_bound_that_was_cut(drifted, monkeypatch):
     monkeypatch.setattr(sys.modules["kvopt.solve"], "_BOUND_SHARE", 1e-6)  # kvopt.solve is the function
     events = []
-    found = kvopt.solve(drifted, "anneal", time_limit=20.0, refine=False, on_progress=events.append)
-    cut = kvopt.bound(drifted, time_limit=20e-6)
+    found = kvopt.solve(drifted, "anneal", time_limit=60.0, restarts=1, refine=False, on_progress=events.append)
+    cut = kvopt.bound(drifted, time_limit=60e-6)
     assert cut.termination is Termination.TIME_LIMIT
     assert found.bound.value > cut.value
     assert found.bound.value == pytest.approx(kvopt.bound(drifted).value, rel=1e-3)
