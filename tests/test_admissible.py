@@ -16,7 +16,7 @@ from kvopt.bounds import aggregate_bound, dual_bound, verify
 from kvopt.bounds.checkpoint import Checkpoint, Reached
 from kvopt.errors import InstanceError, MethodError, PlacementError
 from kvopt.lowering import lower
-from kvopt.objective import worst_step
+from kvopt.objective import cost, cvar, worst_step
 from kvopt.result import Bound, Guide
 from kvopt.trellis.multipliers import at_home
 from tests.bounds.test_certificate import random_certificate
@@ -314,3 +314,15 @@ def test_rates_of_no_machine_are_refused(instance, rate):
     channels = (replace(instance.platform.channels[0], bandwidth_bytes_per_s=rate), *instance.platform.channels[1:])
     with pytest.raises(InstanceError, match="s a byte"):
         replace(instance, platform=replace(instance.platform, channels=channels))
+
+
+@pytest.mark.parametrize("weight", [1e-7, 1e-12])
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_a_tail_of_next_to_no_weight_is_bounded(weight, alpha):
+    """Its step prices lie outside what it counts by what the price of every second is rounded by."""
+    for seed in range(5):
+        instance = tiny_instance(np.random.default_rng(seed))
+        instance = instance.with_objective(cost(7200.0) + weight * cvar(alpha))
+        found = kvopt.bound(instance)
+        assert found.verified
+        assert found.value <= brute_force(instance)[0] * (1 + 1e-9)
