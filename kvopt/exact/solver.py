@@ -219,7 +219,7 @@ def _of_own_objective(instance: Instance, backend: Backend) -> Backend:
 
 def check(instance: Instance, gap: float, start: Placement | None) -> None:
     """Refuse a gap below 0 and a start that is infeasible."""
-    real("gap", gap, "Give a share, for example 0.001 for 0.1 %", least=0, error=MethodError)
+    real("gap", gap, "Give a share, for example 0.001 for 0.1 %", least=0, unlimited=True, error=MethodError)
     wrong = start.violations(instance, most=1) if start is not None else []
     if wrong:
         raise MethodError("start", f"is infeasible: {wrong[0]}", "Start from a feasible placement")

@@ -45,7 +45,7 @@ def in_turns(options: argparse.Namespace, judge: Callable[[str, Command, Path, P
         (executable, command, folder of :func:`prepare`, working folder, seconds after its start) -> Tally.
     """
     commands, rng = chosen(options.only), np.random.default_rng(options.seed)
-    kvopt = options.kvopt or str(Path(sys.executable).with_name("kvopt"))
+    kvopt = options.kvopt or executable()
     tallies = {command.name: Tally() for command in commands}
     with tempfile.TemporaryDirectory() as place:
         given = Path(place) / "given"
@@ -62,6 +62,11 @@ def in_turns(options: argparse.Namespace, judge: Callable[[str, Command, Path, P
                 print(f"{command.name} at {moment_s:.2f} s: {found.text()}", flush=True)
                 print("    " + _last_words(folder), flush=True)
     return Tally.print_all(tallies)
+
+
+def executable() -> str:
+    """This environment's ``kvopt``."""
+    return str(Path(sys.executable).with_name("kvopt"))
 
 
 def _last_words(folder: Path) -> str:

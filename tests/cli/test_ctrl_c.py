@@ -9,7 +9,8 @@ import pytest
 
 from kvopt import ctrl_c
 from tests.campaigns import interrupts, kills
-from tests.campaigns.commands import COMMANDS, executable, prepare
+from tests.campaigns.commands import COMMANDS, prepare
+from tests.campaigns.turns import executable
 
 GUARD_S = 60.0
 """Against hanging only: this machine may be busy."""
@@ -119,11 +120,11 @@ SAMPLE = (("trace info", 0.0), ("trace import", 0.4), ("bound, checkpoint", 1.5)
 @pytest.mark.parametrize(("name", "moment_s"), SAMPLE)
 def test_a_few_moments_of_the_campaign_of_interrupts(given, tmp_path, name, moment_s):
     command = next(command for command in COMMANDS if command.name == name)
-    found = interrupts.interrupt(executable(None), command, given, tmp_path / "run", moment_s, limit_s=GUARD_S)
+    found = interrupts.interrupt(executable(), command, given, tmp_path / "run", moment_s, limit_s=GUARD_S)
     assert found.faults.keys() <= {"swallowed"}, found.text()  # That is judged by the time it takes.
 
 
 def test_a_moment_of_the_campaign_of_kills(given, tmp_path):
     command = next(command for command in COMMANDS if command.name == "bound, checkpoint")
-    found = kills.kill(executable(None), command, given, tmp_path / "run", 1.5)
+    found = kills.kill(executable(), command, given, tmp_path / "run", 1.5)
     assert not found.faults, found.text()

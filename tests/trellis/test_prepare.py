@@ -8,11 +8,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvopt.lowering import Lowered, lower
+from kvopt.lowering import OF_BLOCKS, Lowered, lower
 from kvopt.trellis import Trellis, hard_minimum
 from tests.instances import general_instance
 
-_OF_BLOCKS = ("size_bytes", "lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial")
 _OF_LANES = ("size_bytes", "first_step", "last_step", "prefilled", "initial", "run_ptr", "run_start", "run_stop")
 
 
@@ -21,7 +20,7 @@ def reordered(low: Lowered, order: np.ndarray) -> Lowered:
     counts = np.diff(low.run_ptr)[order]
     ptr = np.concatenate([[0], np.cumsum(counts)])
     runs = np.repeat(low.run_ptr[order] - ptr[:-1], counts) + np.arange(ptr[-1])
-    blocks = {name: getattr(low, name)[order] for name in _OF_BLOCKS}
+    blocks = {name: getattr(low, name)[order] for name in ("size_bytes", *OF_BLOCKS)}
     return replace(low, run_ptr=ptr, run_start=low.run_start[runs], run_stop=low.run_stop[runs], **blocks)
 
 
