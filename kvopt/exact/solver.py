@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from enum import Enum
 
 from kvopt import interrupts
@@ -17,6 +18,7 @@ from kvopt.exact.layout import Layout, column_count
 from kvopt.exact.plain import plain_placement
 from kvopt.exact.program import Program
 from kvopt.exact.rounds import Rounds
+from kvopt.exact.scaling import LEAST
 from kvopt.exact.tracker import Tracker
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower
@@ -162,6 +164,14 @@ def lp_bound(
     _begin(tracker, None)
     left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
     outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
+    if outcome.bound is not None and 0 < outcome.bound < LEAST:
+        # So little is within what HiGHS calls equal: once more, in units of it.
+        factor = 2.0 ** -math.floor(math.log2(outcome.bound))
+        unit = program.unit / factor
+        program = replace(program, cost=program.cost * factor, offset=program.offset * factor, unit=unit)
+        tracker.unit = unit
+        left_s = None if time_limit_s is None else time_limit_s - (time.perf_counter() - began)
+        outcome = highs.minimise_relaxed(program, tracker, solver=solver, time_limit_s=left_s, seed=seed)
     if tracker.cancelled:
         raise KeyboardInterrupt
     if outcome.bound is None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 import kvopt
+from kvopt import objective
 from kvopt.errors import MethodError
 from kvopt.exact import Backend, LpSolver, arrays, highs, lp_bound, solve_exact
 from kvopt.exact.layout import Layout
@@ -126,6 +127,23 @@ def test_no_time_leaves_the_start(hard, start, backend):
     assert result.solution_status is SolutionStatus.FEASIBLE
     assert result.objective <= kvopt.evaluate(hard, start).latency_s
     assert result.history[0].objective == kvopt.evaluate(hard, start).latency_s
+
+
+def test_a_relaxation_far_below_its_unit_is_no_higher_than_the_optimum():
+    """Traffic is counted in bytes, and nothing of it need be paid: what is left are nanoseconds."""
+    rates = {"bus": 3e9, "link": 1.5e9, "out": 1e9, "bus 1": 1.25e9, "bus 2": 1.5e9}
+    tiers = (
+        kvopt.Tier("near", 12.0, {"bus": 1.0}, {"bus": 1.0}, {}),
+        kvopt.Tier("middle", 8.0, {"bus 1": 1.0, "link": 1.0}, {"bus 1": 2.0, "out": 1.0}),
+        kvopt.Tier("far", np.inf, {"bus 2": 1.0, "link": 1.0}, {"bus 2": 2.0, "out": 1.0}),
+    )
+    platform = kvopt.Platform("apart", tiers, tuple(kvopt.Channel(*rate) for rate in rates.items()))
+    trace = kvopt.Trace(6, 1, [0, 0, 0], [4, 6, 2], [-1, 0, 5], [6, 6, 6], [0, 1, 3, 3], [0, 0, 1], [4, 1, 5])
+    aim = 0.25 * objective.traffic("out") + 0.5 * objective.worst_step()
+    instance = kvopt.Instance(trace, platform, {"moves": "read-through"}, objective=aim)
+    optimum = kvopt.solve(instance, "exact")
+    assert optimum.termination is kvopt.Termination.OPTIMAL
+    assert lp_bound(instance).value <= optimum.objective * (1 + 1e-6)
 
 
 def test_highs_itself_takes_the_start(hard):

@@ -267,7 +267,8 @@ def check_relaxation(trial: Trial) -> Iterator[Fault]:
     finished = trial.dual.termination is not Termination.TIME_LIMIT
     sizes = [block.size for block in trial.case.blocks]
     plain = trial.ordinary and max(sizes) <= _PLAIN_UNITS * math.gcd(*sizes)
-    if finished and plain and not has_deadline and trial.dual.value < _USEFUL * bound.value:
+    told = bound.value > _FLOATS * trial.dear
+    if finished and plain and told and not has_deadline and trial.dual.value < _USEFUL * bound.value:
         yield "dual far below", f"dual {trial.dual.value!r}, relaxation {bound.value!r}"
 
 
