@@ -23,7 +23,7 @@ from kvopt.objective import Prices
 from kvopt.residency import entered, nearest
 
 OF_BLOCKS = ("lane", "first_step", "last_step", "birth_slot", "death_slot", "prefilled", "initial", "shut")
-"""What a :class:`Lowered` says of each block besides its size and its runs."""
+"""Columns of a :class:`Lowered` with an entry for each block, besides its size and its runs."""
 _KEEPS_OUT = 100.0
 """The price of a byte in a tier that holds none, in times of the dearest it can do in a slot. Four keep out the
 cheapest paths; with a hundred, none is drawn at the temperatures of smoothed ones either."""

@@ -67,7 +67,7 @@ def cheapest_paths(
     rent: np.ndarray,
     blocks: np.ndarray | None = None,
 ) -> np.ndarray:
-    """float64[b]: what each block's cheapest path costs by the byte, in the objective's unit.
+    """Find the cheapest path of each block: float64[b], its cost per byte in the objective's unit.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def cheapest_paths(
     rent : float64[T, S]
         Price of a byte of a block in each state; 0 or more.
     blocks : int64[b], optional
-        Ascending; all unless given.
+        In ascending order; by default all blocks.
     """
     trace = instance.trace
     table = _SlotPrices.of(instance, rho, omega, sigma, rent)

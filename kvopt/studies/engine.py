@@ -320,7 +320,7 @@ def _work(job: _Job, setting: Setting, tell: Callable[[tuple[str, Any]], None]) 
         return (setting.key, policy) not in job.done
 
     def attempt(policy: str, make: Callable[[], _Made]) -> _Made | None:
-        """What is made for a row; None where that ends in an error, which is told."""
+        """Make a row; None where that ends in an error, which is told."""
         try:
             return make()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What the tests of the annealer share."""
+"""Fixtures of the annealer's tests."""
 
 from __future__ import annotations
 
