@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from kvopt.errors import MethodError
+from kvopt.errors import MethodError, shown
 from kvopt.instance import Instance
 from kvopt.prices import tail_steps
 from kvopt.result import Bound, Certificate, Guide
@@ -81,7 +81,7 @@ def admissible_guides(instance: Instance, guides: object, field: str = "guides")
 def checked_tau(tau: object, field: str) -> float:
     """A temperature of the dual, after refusing what no ascent has."""
     if isinstance(tau, bool) or not isinstance(tau, int | float | np.floating) or not _LEAST_TAU <= tau <= _MOST_TAU:
-        raise MethodError(f"{field} tau", f"must be from {_LEAST_TAU:g} to {_MOST_TAU:g}, got {tau!r:.60}", _FIX)
+        raise MethodError(f"{field} tau", f"must be from {_LEAST_TAU:g} to {_MOST_TAU:g}, got {shown(tau)}", _FIX)
     return float(tau)
 
 
@@ -95,7 +95,7 @@ def admissible_bound(instance: Instance, bound: Bound, field: str) -> Bound:
     if not isinstance(bound, Bound):
         raise MethodError(field, f"is a {type(bound).__name__}", "Give a Bound, as kvopt.bound returns")
     if isinstance(bound.value, str | bool) or not math.isfinite(bound.value):
-        raise MethodError(f"{field} value", f"must be a finite number, got {bound.value!r:.60}", "Give a bound")
+        raise MethodError(f"{field} value", f"must be a finite number, got {shown(bound.value)}", "Give a bound")
     if bound.certificate is not None:
         admissible(instance, bound.certificate, field)
     admissible_guides(instance, bound.guides, f"{field} guides")

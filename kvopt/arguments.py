@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path
@@ -118,6 +119,16 @@ def writable_path(field: str, value: Any, error: type[KvoptError] = KvoptError) 
     if not path.name or "\0" in str(path):
         raise error(field, f"cannot write {shown(str(path))} (it names no file)", "Choose a writable place")
     return path
+
+
+def items(values: Any) -> list | None:
+    """What is given, as a list; None for a text, and for what cannot be gone through, a 0-d array too."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        return None
+    try:
+        return list(values)
+    except TypeError:
+        return None
 
 
 def scalar(value: Any) -> Any:

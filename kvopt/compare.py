@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.arguments import check_progress, check_seed, expect
+from kvopt.arguments import check_progress, check_seed, expect, items
 from kvopt.errors import MethodError, shown
 from kvopt.instance import Instance
 from kvopt.objective import Objective
@@ -336,10 +336,11 @@ def check_methods(names: Sequence[str]) -> list[str]:
     """
     known = methods()
     fix = f"Give a list of some of: {', '.join(known)}"
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    given = items(names)
+    if given is None:
         raise MethodError("methods", f"must be a list of names, got {shown(names)}", fix)
     resolved = []
-    for name in names:
+    for name in given:
         expect(str, "methods", name, fix, MethodError)
         name = ALIASES.get(name, name)
         if name not in known:

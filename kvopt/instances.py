@@ -14,7 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from kvopt.errors import InstanceError
+from kvopt.arguments import expect
+from kvopt.errors import InstanceError, shown
 from kvopt.instance import Instance, Rules
 from kvopt.platform import Platform
 from kvopt.sources.batch import staggered
@@ -74,8 +75,10 @@ def describe(name: str) -> Family:
     InstanceError
         When there is none.
     """
+    fix = f"Choose from: {', '.join(_FAMILIES)}"
+    expect(str, "instance", name, fix, InstanceError)
     if name not in _FAMILIES:
-        raise InstanceError("instance", f"there is no family {name!r}", f"Choose from: {', '.join(_FAMILIES)}")
+        raise InstanceError("instance", f"there is no family {name!r}", fix)
     return _FAMILIES[name]
 
 
@@ -112,7 +115,7 @@ def make(name: str, accesses: float = 400_000, seed: int = 0) -> Instance:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not (whole and least <= value <= most):
             fix = f"Give a whole number of {least:,} to {most:,}"
-            raise InstanceError(field, f"must lie in {least:,}..{most:,} for {name!r}, got {value!r}", fix)
+            raise InstanceError(field, f"must lie in {least:,}..{most:,} for {name!r}, got {shown(value)}", fix)
     instance = family.make(int(accesses), int(seed))
     made = {"instance": name, "accesses": int(accesses), "seed": int(seed)}
     provenance = {**made, **{key: value for key, value in instance.trace.provenance.items() if key not in made}}

@@ -205,7 +205,9 @@ class ModelSpec:
         expect((Moe, type(None)), "moe", self.moe, "Give a Moe, or None for a dense model", ModelError)
         expect((Latent, type(None)), "latent", self.latent, "Give a Latent, or None for attention by heads", ModelError)
         if self.mlp_matrices not in (2, 3):
-            raise ModelError("mlp_matrices", f"must be 2 or 3, got {self.mlp_matrices!r}", "Give 3 for a gated MLP")
+            raise ModelError(
+                "mlp_matrices", f"must be 2 or 3, got {shown(self.mlp_matrices)}", "Give 3 for a gated MLP"
+            )
         if self.moe is not None and self.moe.dense_layers > self.layers:
             raise ModelError(
                 "moe: dense_layers", f"{self.moe.dense_layers} of {self.layers} layers", "Give at most all layers"

@@ -17,7 +17,7 @@ from typing import Any
 
 from kvopt import ctrl_c
 from kvopt.arguments import writable_path
-from kvopt.errors import KvoptError
+from kvopt.errors import KvoptError, shown
 
 PLAIN = "kvopt.plain"
 """Name of the way (``errors`` of a stream, or of ``str.encode``) to write in ASCII what an encoding lacks."""
@@ -38,7 +38,12 @@ def check_writable(field: str, path: Path) -> None:
     KvoptError
         When the path is a directory, or a file cannot be made beside it.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as found:  # A name that is too long, or has a zero byte.
+        why = getattr(found, "strerror", None) or found
+        raise KvoptError(field, f"cannot write {shown(str(path))} ({why})", "Choose another name") from None
+    if is_folder:
         raise KvoptError(field, f"{path} is a directory", "Name a file in it")
     write_whole(field, path, lambda part: part.touch(), keep=False)
 

@@ -108,10 +108,13 @@ class Table:
         """Number of values of a list column by the file's metadata; each empty list counts as one."""
         total = 0
         with self._decoding():
-            for k in range(self._file.metadata.num_row_groups):
+            paths = [self._file.schema.column(c).path.split(".")[0] for c in range(len(self._file.schema))]
+            for k in range(self._file.num_row_groups):
+                # Arrow checks what the file says of a column when it reads it, and then says what is wrong. Asked for
+                # that alone, as below, it ends the process.
+                next(self._file.iter_batches(1, row_groups=[k], columns=[column]), None)
                 group = self._file.metadata.row_group(k)
-                chunks = (group.column(c) for c in range(group.num_columns))
-                total += sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] == column)
+                total += sum(group.column(c).num_values for c, name in enumerate(paths) if name == column)
         if total < 0:
             raise self.error(column, f"has {total} values by {self.path.name}", "Write it again")
         return total

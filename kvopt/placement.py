@@ -12,6 +12,7 @@ from kvopt.arguments import expect, whole
 from kvopt.errors import PlacementError, TraceError, shown
 from kvopt.frozen import ReadOnlyArrays
 from kvopt.instance import Instance
+from kvopt.memory import check_fits
 from kvopt.tallies import block_ranges, owners, slices
 from kvopt.trace import PREFILL
 from kvopt.trace_checks import whole_numbers
@@ -151,6 +152,10 @@ class Placement(ReadOnlyArrays):
             no rules know, or numbers that are not whole.
         """
         n_blocks = whole("n_blocks", n_blocks, "Give the number of blocks of the trace", least=0, most=2**48)
+        # What each block's count alone takes, and a copy of it.
+        check_fits(
+            16.0 * n_blocks, "n_blocks", f"{n_blocks} blocks", "Give the number of blocks of the trace", PlacementError
+        )
         given = _intervals(n_blocks, block, start, stop, np.zeros(np.size(block), np.int8) if state is None else state)
         ptr = np.zeros(n_blocks + 1, np.int64)
         columns = [np.empty(len(given[0]), dtype) for dtype in (np.int64, np.int64, np.int8)]

@@ -7,14 +7,14 @@ source's half of a move; the destination's half is its ``write``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kvopt.arguments import amount, expect, real, whole
+from kvopt.arguments import amount, expect, items, real, whole
 from kvopt.errors import PlatformError, shown
 
 _ROLES = ("read", "write", "move_out")
@@ -186,9 +186,9 @@ class Platform:
 def _all_of(kind: type, field: str, values: Any) -> tuple:
     """The values as a tuple, after refusing one of another class."""
     fix = f"Give a tuple of kvopt.{kind.__name__}"
-    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+    given = None if isinstance(values, Mapping) else items(values)
+    if given is None:
         raise PlatformError(field, f"must be a tuple of {kind.__name__}, got {shown(values)}", fix)
-    values = tuple(values)
-    for number, value in enumerate(values):
+    for number, value in enumerate(given):
         expect(kind, f"{field}[{number}]", value, fix, PlatformError)
-    return values
+    return tuple(given)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kvopt.errors import KvoptError, MethodError
+from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.evaluate import Evaluation, evaluated
 from kvopt.instance import Instance
 from kvopt.placement import Placement
@@ -186,7 +186,7 @@ def _multipliers(name: str, given: object) -> np.ndarray:
     except ValueError:  # Rows of several lengths.
         array = np.array(None)
     if array.dtype.kind not in "iuf":
-        raise MethodError(f"certificate {name}", f"is no array of numbers, but {given!r:.60}", "Give float64")
+        raise MethodError(f"certificate {name}", f"is no array of numbers, but {shown(given)}", "Give float64")
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, float) if array.ndim else array.astype(float)
 

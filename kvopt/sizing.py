@@ -21,7 +21,7 @@ import numpy as np
 
 from kvopt import interrupts
 from kvopt.arguments import check_progress, check_seed, real
-from kvopt.errors import Infeasible, MethodError
+from kvopt.errors import Infeasible, MethodError, shown
 from kvopt.instance import Instance
 from kvopt.result import Bound, Certificate, Progress, Result, Termination
 from kvopt.solve import bound, solve
@@ -159,7 +159,9 @@ def check(
         if value is None and name == "time_limit":
             continue
         if not real(name, value, "Give seconds, or a share", MethodError) > 0:
-            raise MethodError(name, f"must be finite and greater than 0, got {value!r}", "Give seconds, or a share")
+            raise MethodError(
+                name, f"must be finite and greater than 0, got {shown(value)}", "Give seconds, or a share"
+            )
     if not instance.timed:
         raise MethodError("objective", f"{instance.objective.name!r} is not the decode time", "Size for that")
     return along

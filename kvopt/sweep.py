@@ -21,7 +21,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from kvopt import interrupts
-from kvopt.arguments import amount, as_float, check_progress, check_seed, expect, real, scalar, whole
+from kvopt.arguments import amount, as_float, check_progress, check_seed, expect, items, real, scalar, whole
 from kvopt.compare import compare
 from kvopt.errors import KvoptError, MethodError, shown
 from kvopt.fingerprint import fingerprint
@@ -323,9 +323,10 @@ def check(
 
 def _values(along: Axis, values: Iterable[float]) -> list[float]:
     """Ascending and distinct; each has been seen to make an instance, so that no hour of work ends in an error."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    given = items(values)
+    if given is None:
         raise MethodError("values", f"must be numbers, got {shown(values)}", "Give at least one value, in a list")
-    numbers = [_number(along, value) for value in values]
+    numbers = [_number(along, value) for value in given]
     wanted = sorted({float(math.floor(v)) if along.is_capacity and math.isfinite(v) else v for v in numbers})
     if not wanted:
         raise MethodError("values", "there is none", "Give at least one value")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kvopt.errors import TraceError
+from kvopt.errors import TraceError, shown
 
 if TYPE_CHECKING:
     from kvopt.trace import Trace
@@ -123,7 +123,7 @@ def check_blocks(trace: Trace) -> None:
     tokens = trace.tokens_per_page
     if tokens is not None and not (type(tokens) is int and 1 <= tokens <= MOST_SLOTS):
         fix = f"Give a whole number of at least 1 and at most {MOST_SLOTS}, or None"
-        raise TraceError("tokens_per_page", f"is {tokens!r:.60}", fix)
+        raise TraceError("tokens_per_page", f"is {shown(tokens)}", fix)
     for column in BLOCK_COLUMNS:
         if len(getattr(trace, column)) != trace.n_blocks:
             raise TraceError(column, "has another length than lane", "Give one value a block")

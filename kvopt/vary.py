@@ -101,7 +101,7 @@ class Axis:
         """
         if not (math.isfinite(value) and (value > 0 or (value == 0 and self.is_capacity))):
             most = "0 or more" if self.is_capacity else "greater than 0"
-            raise KvoptError(self.name, f"must be finite and {most}, got {value!r}", f"Give {self.unit}")
+            raise KvoptError(self.name, f"must be finite and {most}, got {shown(value)}", f"Give {self.unit}")
         if self.is_capacity and self.tier == 0:
             return self.instance.with_hbm_bytes(value)
         if self.is_capacity:

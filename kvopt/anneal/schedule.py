@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kvopt.arguments import real, whole
-from kvopt.errors import MethodError
+from kvopt.errors import MethodError, shown
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Schedule:
             real(name, getattr(self, name), "Give one", MethodError, above=0.0)
         if not 0 <= real("rent_until", self.rent_until, "Give one", MethodError) <= 1:
             raise MethodError(
-                "rent_until", f"must be from 0 to 1, got {self.rent_until!r}", "Give a share of the sweeps"
+                "rent_until", f"must be from 0 to 1, got {shown(self.rent_until)}", "Give a share of the sweeps"
             )
         if not self.first >= self.last:
             raise MethodError(

@@ -21,8 +21,8 @@ from kvopt.anneal.pairs import descend_pairs, sweep_s
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem, State, even_price, excess_bytes, make_problem, make_state, rebuild, to_placement
 from kvopt.anneal.sweeps import Sweeps, sweeps_of
-from kvopt.arguments import check_seed, check_threads, flag, real, whole
-from kvopt.errors import MethodError
+from kvopt.arguments import check_seed, check_threads, expect, flag, real, whole
+from kvopt.errors import MethodError, shown
 from kvopt.evaluate import evaluate
 from kvopt.instance import Instance
 from kvopt.lowering import Lowered, lower, unit_per_byte
@@ -361,10 +361,12 @@ def _in_windows(windows: bool | None, cells: int, move: Move, steps_count: bool)
 
 
 def _known_move(move: Move | str) -> Move:
+    fix = "Choose 'path' or 'flip'"
+    expect((str, Move), "move", move, fix, MethodError)
     try:
         return Move(move)
     except ValueError:
-        raise MethodError("move", f"{move!r} is not known", "Choose 'path' or 'flip'") from None
+        raise MethodError("move", f"{shown(move)} is not known", fix) from None
 
 
 def _portfolio(with_multipliers: bool, cells: int) -> tuple[Schedule, ...]:

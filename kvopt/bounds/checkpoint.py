@@ -15,8 +15,9 @@ import numpy as np
 
 from kvopt.admissible import admissible
 from kvopt.certificate_io import about, arrays_of, read_multipliers, write_multipliers
-from kvopt.errors import KvoptError
+from kvopt.errors import KvoptError, shown
 from kvopt.instance import Instance
+from kvopt.reading import reason
 from kvopt.result import Certificate
 
 _NOW = "now_"
@@ -80,8 +81,11 @@ class Checkpoint:
             When the file holds none, or one of another instance; the message says in what it differs. Also for
             multipliers that are not admissible, arrays that do not belong there, and a stage that no ascent has.
         """
-        if not self.path.exists():
-            return None
+        try:
+            if not self.path.exists():
+                return None
+        except (OSError, ValueError) as found:  # ValueError: a name with a zero byte.
+            raise KvoptError(_FIELD, f"cannot read {shown(str(self.path))} ({reason(found)})", _FIX) from None
         arrays, of = read_multipliers(self.path, self.instance, _FIELD)
         if _STAGE not in of:
             raise KvoptError(_FIELD, f"{self.path} is a certificate, no checkpoint", _FIX)
@@ -101,7 +105,7 @@ class Checkpoint:
 
     def _stage(self, stage: object) -> int:
         if type(stage) is not int or not 0 <= stage <= STAGES:
-            raise KvoptError(_FIELD, f"{self.path} has stage {stage!r:.60}, outside 0..{STAGES}", _FIX)
+            raise KvoptError(_FIELD, f"{self.path} has stage {shown(stage)}, outside 0..{STAGES}", _FIX)
         return stage
 
     def due(self) -> bool:

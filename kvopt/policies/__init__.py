@@ -12,7 +12,7 @@ import inspect
 from importlib import metadata
 from typing import Any
 
-from kvopt.errors import MethodError
+from kvopt.errors import MethodError, shown
 from kvopt.policies.hits import hits
 from kvopt.policies.protocol import Decision, Policy, View
 from kvopt.policies.simulate import simulate
@@ -50,11 +50,11 @@ def get(name: str, /, **params: Any) -> Policy:
     """
     found = {point.name: point for point in metadata.entry_points(group=GROUP)}
     if name not in found:
-        raise MethodError("policy", f"there is no {name!r}", f"Choose one of: {', '.join(sorted(found))}")
+        raise MethodError("policy", f"there is no {shown(name)}", f"Choose one of: {', '.join(sorted(found))}")
     make = found[name].load()
     signature = inspect.signature(make)
     unknown = [p for p in params if p not in signature.parameters]
     if unknown:
         known = ", ".join(signature.parameters) or "none"
-        raise MethodError(f"policy {name!r}", f"has no parameter {unknown[0]!r}", f"It has: {known}")
+        raise MethodError(f"policy {shown(name)}", f"has no parameter {unknown[0]!r}", f"It has: {known}")
     return make(**params)

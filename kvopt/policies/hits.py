@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kvopt import interrupts
-from kvopt.errors import MethodError
+from kvopt.errors import MethodError, shown
 from kvopt.trace import Trace
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def hits(trace: Trace, capacity_blocks: float, policy: str = "lru") -> int:
         raise MethodError("trace", f"is of type {type(trace).__name__}", "Give a kvopt.Trace; an instance has .trace")
     room = min(_capacity(capacity_blocks), trace.n_blocks)
     if not (isinstance(policy, str) and policy in _POLICIES):
-        raise MethodError("policy", f"there is no plain cache by {policy!r}", "Choose 'lru' or 'belady'")
+        raise MethodError("policy", f"there is no plain cache by {shown(policy)}", "Choose 'lru' or 'belady'")
     if room == 0:
         return 0
     from kvopt.policies.kernels.hits import belady_hits, lru_hits
@@ -86,9 +86,9 @@ def _capacity(given: Any) -> int | float:
     if number and given == math.inf:
         return math.inf
     if not number or math.isnan(given) or (given > 0 and given != math.floor(given)):
-        raise MethodError("capacity_blocks", f"must be a whole number, got {given!r}", "Give a number of blocks")
+        raise MethodError("capacity_blocks", f"must be a whole number, got {shown(given)}", "Give a number of blocks")
     if given < 0:
-        raise MethodError("capacity_blocks", f"must be at least 0, got {given!r}", "Give a number of blocks")
+        raise MethodError("capacity_blocks", f"must be at least 0, got {shown(given)}", "Give a number of blocks")
     return int(given)
 
 

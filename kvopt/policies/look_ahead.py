@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kvopt.arguments import real, whole
-from kvopt.errors import MethodError
+from kvopt.errors import MethodError, shown
 from kvopt.policies.protocol import Decision, View
 from kvopt.trace_checks import MOST_SLOTS
 
@@ -46,7 +46,7 @@ class LookAhead:
     def __post_init__(self) -> None:
         whole("look-ahead window_steps", self.window_steps, "Give one", MethodError, most=MOST_SLOTS)
         if not 0 < real("look-ahead ratio", self.ratio, "Give one", MethodError) <= 1:
-            raise MethodError("look-ahead ratio", f"must be in (0, 1], got {self.ratio!r}", "Give a share")
+            raise MethodError("look-ahead ratio", f"must be in (0, 1], got {shown(self.ratio)}", "Give a share")
 
     def start(self, view: View) -> np.ndarray:
         reads = view.reads_ahead(self.window_steps, view.arriving)

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import kvopt
 from kvopt import Certificate, Instance, KvoptError, Platform, Trace, objective_text
+from kvopt.cli import main
 
 DATA = Path(__file__).parent / "data"
 
@@ -61,10 +63,43 @@ def test_objective_lines(text, instance):
     assert time.process_time() - began < 10  # A guard against what grows with the square: it was minutes.
 
 
-@pytest.mark.parametrize("name", ["fuzz_trace_1.parquet", "fuzz_trace_3.parquet"])
+@pytest.mark.parametrize("name", ["fuzz_trace_1.parquet", "fuzz_trace_3.parquet", "size_statistics.parquet"])
 def test_traces(name):
     with pytest.raises(KvoptError):
         kvopt.load_trace(DATA / name)
+
+
+class Unspeakable:
+    """Not even its repr can be had."""
+
+    def __repr__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda instance: Trace(6, 2, [0], [3], [-1], [6], [0, 1], [0], [2], tokens_per_page=Unspeakable()),
+        lambda instance: Platform("p", np.array(5), np.array(5)),
+        lambda instance: kvopt.compare(instance, np.array("lru")),
+        lambda instance: kvopt.sweep(instance, "hbm_bytes", np.array(5)),
+        lambda instance: kvopt.solve(instance, "anneal", move=Unspeakable()),
+        lambda instance: kvopt.instances.make(Unspeakable()),
+        lambda instance: kvopt.instances.make([]),
+        lambda instance: kvopt.Placement.from_intervals(2**45, [0], [0], [1]),
+        lambda instance: kvopt.bound(instance, checkpoint="x" * 5000),
+        lambda instance: kvopt.bound(instance, checkpoint="a\x00b"),
+    ],
+)
+def test_calls(call, instance):
+    with pytest.raises(KvoptError):
+        call(instance)
+
+
+def test_a_name_that_is_too_long_is_refused_before_any_work():
+    done = CliRunner().invoke(main, ["compare", "--methods", "lru", "--json", "x" * 5000])
+    assert done.exit_code == 2
+    assert done.stderr.startswith("error: --json: cannot write")
 
 
 def test_placements(instance):
