@@ -48,6 +48,52 @@ def test_a_disk_that_fills_costs_the_cache_alone(tmp_path):
     assert done.stderr.count("NUMBA_CACHE_DIR") == 1
 
 
+PARTS = """
+    import numpy as np
+    from kvopt.jit import njit, part, piece
+
+    @piece
+    def twice(x): return 2 * x
+
+    @part
+    def doubled(row):
+        out = np.empty(len(row))
+        for k in range(len(row)): out[k] = twice(row[k])
+        return out
+
+    @njit()
+    def called(row): return doubled(row), twice(1), twice(2)
+
+    for _ in range(2):
+        for part_of in (twice, doubled):
+            try:
+                part_of(np.ones(2))
+            except TypeError as error:
+                print(error)
+        print(called(np.ones(2)))
+    print(len(twice.signatures))
+
+    @part(_nrt=False)
+    def same(row): return row
+
+    @njit()
+    def returns(row): return same(row)[0]
+
+    try:
+        returns(np.ones(2))
+    except Exception as error:
+        print("counts no references" in str(error))
+"""
+
+
+def test_parts_are_called_by_kernels_alone_and_compiled_for_types(tmp_path):
+    """Of a float and an integer, not of each constant; what returns an array must count references to it."""
+    (tmp_path / "parts.py").write_text(textwrap.dedent(PARTS))
+    done = in_a_process("import parts", PYTHONPATH=str(tmp_path))
+    refusals = [f"{name} is part of compiled kernels, and only they can call it" for name in ("twice", "doubled")]
+    assert done.stdout.splitlines() == 2 * [*refusals, "(array([2., 2.]), 2, 4)"] + ["2", "True"]
+
+
 SMALL = """
     import json, warnings
     import numpy as np, kvopt

@@ -6,23 +6,23 @@ import numpy as np
 
 from kvopt.anneal.cuts import READ
 from kvopt.anneal.window import ALL_STALE, count_full, time_of
-from kvopt.jit import njit
+from kvopt.jit import part, piece
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def born_in(problem, window, j):
     """Whether the block is written in its first own slot of the window."""
     return window.loose_begin[j] and not problem.prefilled[window.block[j]]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def closing(problem, window, j, n):
     """One past the last slot of the block's last lane step, n."""
     own = n * problem.n_lanes + problem.lane[window.block[j]]
     return min(own + problem.n_lanes, window.load.shape[0])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def carry_out(problem, window, j, m, scratch, tables, class_size):
     """Put the block on the path in the scratch, which gets the old one; returns what the objective changes by.
 
@@ -91,7 +91,7 @@ def carry_out(problem, window, j, m, scratch, tables, class_size):
     return delta
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _hold(problem, window, first, stop, size, old, new):
     """Let a block be in another state in slots; returns what that is charged."""
     if old == new or first >= stop:
@@ -106,7 +106,7 @@ def _hold(problem, window, first, stop, size, old, new):
     return size * more
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _note(tables, t, n_lanes):
     """What a slot's loads were is out of date."""
     tables.stale[t] = ALL_STALE
@@ -117,14 +117,14 @@ def _note(tables, t, n_lanes):
         tables.dirty_steps[tables.dirty_steps[0]] = step
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _time(problem, window, t):
     return time_of(
         window.load, window.either, t, problem.swap, problem.balanced, window.relaxed.lean, window.relaxed.width, t
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _operate(problem, window, tables, t, y, x, amount):
     """Add so many bytes of an idle block's change to slot t, or take them away; returns what the objective changes
     by."""
@@ -136,7 +136,7 @@ def _operate(problem, window, tables, t, y, x, amount):
     return problem.second * (after - before) + amount * problem.op_price[0, y, x]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _do_otherwise(problem, window, tables, own, size, read, born, old, new):
     """Let a block do something else in an own slot, where it is read or not, and written or not; returns what the
     objective changes by."""

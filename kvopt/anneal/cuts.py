@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import part, piece
+from kvopt.trellis import rows
 from kvopt.trellis.rng import uniform
 
 IDLE, READ = 0, 1
@@ -114,7 +115,7 @@ def make_scratch(problem, n_steps: int) -> Scratch:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def nothing_to_choose(problem, window, j, cutting):
     """Whether a block's states in the window are all given, or it is best off where it is, never read and at rest."""
     if window.loose_begin[j]:
@@ -127,20 +128,20 @@ def nothing_to_choose(problem, window, j, cutting):
     return cutting.at_rest and idle and rests
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def cut_up(problem, window, j, cutting, scratch, rng):
     """Find the cuts of a block's life, and its path at them; returns how many there are."""
     begin, last = np.int64(window.begin[j]), np.int64(window.end[j]) - 1
     kind, marked = scratch.kind, scratch.marked
     in_runs, between = cutting.in_runs, cutting.between
-    kind[begin : last + 1] = IDLE
-    marked[begin : last + 1] = in_runs == 1 and between == 1
+    rows.fill(kind, begin, last + 1, IDLE)
+    rows.fill(marked, begin, last + 1, in_runs == 1 and between == 1)
     marked[begin], marked[last] = True, True
     i, first = window.block[j], window.first_step
     run, stop, covered = window.first_run[j], problem.run_ptr[window.block[j] + 1], begin
     while run < stop and problem.run_start[run] - first <= last:
         low, high = max(problem.run_start[run] - first, begin), min(problem.run_stop[run] - first, last + 1)
-        kind[low:high] = READ
+        rows.fill(kind, low, high, READ)
         if low > begin:
             marked[low - 1] = True
         marked[low], marked[high - 1] = True, True
@@ -152,7 +153,7 @@ def cut_up(problem, window, j, cutting, scratch, rng):
     return _path_at_cuts(window, j, problem.lane[i], problem.n_lanes, scratch)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _mark_some(marked, first, stop, stride, most, rng):
     """Mark steps a stride apart, or more where they would be too many, the first drawn at random."""
     if first < stop and stride > 1:
@@ -161,7 +162,7 @@ def _mark_some(marked, first, stop, stride, most, rng):
             marked[n] = True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _path_at_cuts(window, j, lane, n_lanes, scratch):
     """Fill cuts and the path at them from the marks and the block's events."""
     begin, last = np.int64(window.begin[j]), np.int64(window.end[j]) - 1
@@ -183,7 +184,7 @@ def _path_at_cuts(window, j, lane, n_lanes, scratch):
     return m
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def write_path(window, j, m, lane, n_lanes, scratch):
     """Append the path that was carried out to the events, as the block's path from now on."""
     slot, state, z, when = window.slot, window.state, scratch.z_old, scratch.when_old

@@ -11,7 +11,8 @@ import numpy as np
 
 from kvopt.anneal.paths import Paths
 from kvopt.anneal.state import Problem
-from kvopt.jit import njit
+from kvopt.jit import njit, part
+from kvopt.trellis import rows
 
 _SLOTS = 4096
 """Slots whose events are put in order together."""
@@ -41,8 +42,9 @@ def _fit(problem, paths, state, by_death):
     """Replace states that find no room, in place."""
     n_slots, n_blocks, last = problem.base.shape[0], problem.size.shape[0], len(problem.states) - 1
     held = np.zeros(problem.capacity.shape[0])
-    now = np.full(n_blocks, -1, np.int8)  # Where each block is; -1 before its life.
-    following = paths.ptr[:-1].copy()  # The next event of each.
+    now = np.empty(n_blocks, np.int8)  # Where each block is; -1 before its life.
+    rows.fill(now, 0, n_blocks, -1)
+    following = rows.resized(paths.ptr, n_blocks)  # The next event of each.
     dead = 0
     for first in range(0, n_slots, _SLOTS):
         block, event, ptr = _in_order(paths, following, first, min(first + _SLOTS, n_slots))
@@ -65,12 +67,12 @@ def _fit(problem, paths, state, by_death):
                     _hold(problem, held, i, now, z)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _in_order(paths, following, first, stop):
     """The blocks and events of the slots from ``first`` up to ``stop``, by slot: int32, int64 and where each slot's
     begin. ``following`` moves past them."""
     ptr = np.zeros(stop - first + 2, np.int64)
-    begun = following.copy()
+    begun = rows.resized(following, following.shape[0])
     for i in range(following.shape[0]):
         while following[i] < paths.ptr[i + 1] and paths.slot[following[i]] < stop:
             ptr[paths.slot[following[i]] - first + 2] += 1
@@ -86,7 +88,7 @@ def _in_order(paths, following, first, stop):
     return block, event, ptr[:-1]
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _hold(problem, held, i, now, z):
     """Have block i leave where it is, if anywhere, for state z, if any."""
     for tier in range(held.shape[0]):

@@ -31,7 +31,7 @@ from kvopt.anneal.paths import Paths, Piece, gather, joined, load_paths, paths_o
 from kvopt.anneal.relaxed import NO_LIMIT, ROUNDS, Relaxation, Relaxed, strict
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.state import Problem
-from kvopt.anneal.window import Window, make_tables, mode_of, with_room
+from kvopt.anneal.window import Window, make_tables, with_room
 from kvopt.anneal.window_moves import sweep
 from kvopt.lowering import Lowered, unit_per_byte
 from kvopt.placement import Placement
@@ -367,7 +367,6 @@ class Chain:
             self.strict.cut(slots, 0.0) if relaxed is None else relaxed.cut(slots, gain),
         )
         tables, scratch = make_tables(problem, window, self.class_size), make_scratch(problem, stop - first)
-        mode = mode_of(temperature)
         every = 1 if n_lanes == 1 else max(_REFRESH_MOVES * n_lanes, len(window.block) // _REFRESHES)
         order = _in_some_order(len(window.block), rng)
         changed, parts = 0, np.array_split(order, max(1, len(order) // _PART))
@@ -378,7 +377,17 @@ class Chain:
             window = with_room(window, part)
             looks = every, recharge_every
             changed += sweep(
-                problem, window, self.class_size, self.class_of, part, mode, self.cutting, tables, looks, scratch, rng
+                problem,
+                window,
+                self.class_size,
+                self.class_of,
+                part,
+                float(temperature),
+                self.cutting,
+                tables,
+                looks,
+                scratch,
+                rng,
             )
         else:
             moved(1.0)

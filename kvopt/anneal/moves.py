@@ -17,7 +17,8 @@ import math
 import numpy as np
 
 from kvopt.anneal.state import add_held, add_op, add_write, cost_of_steps, pair, refresh_slot, slot_time, slot_time_with
-from kvopt.jit import njit, tuple_setitem
+from kvopt.jit import njit, part, piece, tuple_setitem
+from kvopt.trellis import rows
 from kvopt.trellis.rng import uniform
 
 _LEAST_WEIGHT = 1e-290
@@ -30,7 +31,7 @@ _SURE = 1e-14
 """Odds below which an alternative is not worth a random number."""
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def shuffle(order, rng):
     """Fisher and Yates, in place."""
     for i in range(order.shape[0] - 1, 0, -1):
@@ -38,7 +39,7 @@ def shuffle(order, rng):
         order[i], order[j] = order[j], order[i]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _block(problem, state, i, blocked):
     """blocked[t - birth] = the states that block i, now taken out, must not have, as bits: some tier has no room.
 
@@ -46,7 +47,7 @@ def _block(problem, state, i, blocked):
     """
     birth, life, size = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i]
     every = (1 << len(problem.states)) - 1
-    blocked[:life] = 0
+    rows.fill(blocked, 0, life, 0)
     for k in range(problem.capacity.shape[0]):
         held, room, inside = state.held[k], problem.capacity[k] - size, np.uint16(problem.inside[k])
         for j in range(life):
@@ -60,7 +61,7 @@ def _block(problem, state, i, blocked):
         blocked[0] = every - (1 << problem.initial[i])
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _changes(states, tables, load, either, second, t, size, read, born, extra, out):
     """Exact cost in slot t of each pair of states of a block of this size, now taken out: out[z, z'].
 
@@ -81,7 +82,10 @@ def _changes(states, tables, load, either, second, t, size, read, born, extra, o
 
 @njit(cache=True, nogil=True, inline="always")
 def tables_of(problem):
-    """What a block's changes in a slot are made of, out of the tuple."""
+    """What a block's changes in a slot are made of, out of the tuple.
+
+    Returns arrays, which a piece must not.
+    """
     return (
         problem.op,
         problem.op_price,
@@ -93,17 +97,17 @@ def tables_of(problem):
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _weight(cost, temperature):
     """Boltzmann weight of a cost, kept away from underflow."""
     return math.exp(-min(cost / temperature, _MOST_COST))
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def mark(problem, i, kind):
     """kind[t - birth] = 0 where block i is idle, 1 where idle but new, 2 where read."""
     birth = problem.birth[i]
-    kind[: problem.death[i] - birth] = 0
+    rows.fill(kind, 0, problem.death[i] - birth, 0)
     if not problem.prefilled[i]:
         kind[0] = 1
     for run in range(problem.run_ptr[i], problem.run_ptr[i + 1]):
@@ -111,7 +115,7 @@ def mark(problem, i, kind):
             kind[n * problem.n_lanes + problem.lane[i] - birth] = 2
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def shift(problem, state, i, sign, kind, temperature, weights):
     """Add block i (sign 1) or take it out (-1); returns nothing, brings caches and weights up to date.
 
@@ -159,7 +163,7 @@ def shift(problem, state, i, sign, kind, temperature, weights):
         here = after
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _reweigh(states, idle, t, temperature, weights):
     """Recompute the weights of slot t."""
     n_states = len(states)
@@ -177,13 +181,18 @@ def above_least(problem, rent):
 
     So no charge is below 0: weights above 1 would overflow when multiplied.
     """
-    charge = rent + problem.idle_price
+    charge = np.empty(rent.shape)
     for t in range(charge.shape[0]):
-        charge[t] -= charge[t].min()
+        least = np.inf
+        for z in range(charge.shape[1]):
+            charge[t, z] = rent[t, z] + problem.idle_price[z]
+            least = min(least, charge[t, z])
+        for z in range(charge.shape[1]):
+            charge[t, z] -= least
     return charge
 
 
-@njit(cache=True, nogil=True)
+@part
 def idle_weights(problem, state, charge, temperature):
     """float64[Q, T, S, S]: Boltzmann weights of what an idle block of each class does in each slot, [z', z] for coming
     to z' from z: of what the slot charges for z, times that of the change."""
@@ -195,6 +204,14 @@ def idle_weights(problem, state, charge, temperature):
                 found[q, t, z, z] = _weight(charge[t, z] * problem.class_size[q], temperature)
         _reweigh(problem.states, state.idle, t, temperature, found)
     return found
+
+
+@part
+def path_room(problem, state):
+    """Room to work out a path in: uint16[T], float64[S, S], float64[C]."""
+    n_states = len(problem.states)
+    n_slots, n_channels = state.load.shape
+    return np.empty(n_slots, np.uint16), np.empty((n_states, n_states)), np.empty(n_channels)
 
 
 @njit(cache=True, nogil=True)
@@ -214,23 +231,26 @@ def resample_sweep(problem, state, order, temperature, rent, rng):
     weights = idle_weights(problem, state, charge, temperature)
     kind = np.empty(n_slots, np.uint8)
     weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots, n_states))
+    room = path_room(problem, state)
     for i in order:
         mark(problem, i, kind)
         shift(problem, state, i, -1.0, kind, temperature, weights)
-        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward)
+        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward, room)
         draw_path(problem, state, i, weight, forward, rng)
         shift(problem, state, i, 1.0, kind, temperature, weights)
 
 
-@njit(cache=True, nogil=True)
-def filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward):
-    """Forward filtering: fill the weights of each slot's transitions, and of reaching each state before it."""
+@part(_nrt=False)
+def filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward, room):
+    """Forward filtering: fill the weights of each slot's transitions, and of reaching each state before it.
+
+    ``room`` is as :func:`path_room` makes it.
+    """
     birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     n_states = len(problem.states)
     tables, load, either, second = tables_of(problem), state.load, state.either, state.second
-    blocked = np.empty(life, np.uint16)
+    blocked, change, extra = room
     _block(problem, state, i, blocked)
-    change, extra = np.empty((n_states, n_states)), np.empty(state.load.shape[1])
     reached, row = problem.states, np.uint64(max(q, 0))
     for j in range(life):
         t = np.uint64(birth + j)  # Unsigned, or numba tests every index for counting from the end.
@@ -267,7 +287,7 @@ def filter_forward(problem, state, i, kind, temperature, charge, weights, weight
                 reached = tuple_setitem(reached, z, max(reached[z] / largest, _LEAST_WEIGHT))
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def draw_path(problem, state, i, weight, forward, rng):
     """Backward sampling: draw the block's states, last slot first."""
     life, n_states, states = problem.death[i] - problem.birth[i], len(problem.states), state.z
@@ -295,7 +315,7 @@ def draw_path(problem, state, i, weight, forward, rng):
         states[cell + left - 1] = z
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _other(forward, weight, j, z, r):
     """The state other than z at which the sum of weights exceeds r."""
     found = z
@@ -309,7 +329,7 @@ def _other(forward, weight, j, z, r):
     return found
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _likeliest(forward, weight, j, z):
     """The admitted state that is reached most easily; z where none is."""
     best = -1.0
@@ -326,7 +346,7 @@ def shift_path(problem, state, i, path):
     cell = problem.cell[i] + problem.birth[i]
     mark(problem, i, kind)
     shift(problem, state, i, -1.0, kind, 1.0, none)
-    state.z[cell : cell + path.shape[0]] = path
+    rows.copy_range(path, 0, path.shape[0], state.z, cell)
     shift(problem, state, i, 1.0, kind, 1.0, none)
 
 
@@ -342,26 +362,29 @@ def improve_sweep(problem, state, order, rent):
     kind = np.empty(n_slots, np.uint8)
     came_from = np.empty((n_slots + 1, n_states), np.uint8)
     none = np.empty((0, n_slots, n_states, n_states))
-    changed = 0
+    here, reached, room, changed = np.empty(n_states), np.empty(n_states), path_room(problem, state), 0
     for i in order:
         mark(problem, i, kind)
         shift(problem, state, i, -1.0, kind, 1.0, none)
-        changed += best_path(problem, state, i, kind, charge, came_from)
+        changed += best_path(problem, state, i, kind, charge, came_from, here, reached, room)
         shift(problem, state, i, 1.0, kind, 1.0, none)
     return changed
 
 
-@njit(cache=True, nogil=True)
-def best_path(problem, state, i, kind, charge, came_from):
-    """Give block i, now taken out, its best path; returns whether it is another than before."""
+@part(_nrt=False)
+def best_path(problem, state, i, kind, charge, came_from, here, reached, room):
+    """Give block i, now taken out, its best path; returns whether it is another than before.
+
+    ``room`` is as :func:`path_room` makes it; ``here`` and ``reached``, float64[S], are room to work in, too.
+    """
     birth, life, size, q = problem.birth[i], problem.death[i] - problem.birth[i], problem.size[i], problem.size_class[i]
     states, idle = state.z, state.idle
     cell, n_states = problem.cell[i] + birth, len(problem.states)
     tables, load, either, second = tables_of(problem), state.load, state.either, state.second
-    blocked = np.empty(life, np.uint16)
+    blocked, change, extra = room
     _block(problem, state, i, blocked)
-    change, extra = np.zeros((n_states, n_states)), np.empty(state.load.shape[1])
-    here, reached = np.empty(n_states), np.zeros(n_states)
+    for z in range(n_states):
+        reached[z] = 0.0
     for j in range(life):
         t = np.uint64(birth + j)
         if kind[j] == 0 and q >= 0:
@@ -412,7 +435,7 @@ def flip_sweep(problem, state, flips, temperature, rng):
     n_blocks, n_states = problem.size.shape[0], len(problem.states)
     n_channels = state.load.shape[1]
     load, either = np.empty((2, n_channels)), np.zeros(2)
-    step_s = state.step_s.copy()
+    step_s = rows.resized(state.step_s, state.step_s.shape[0])
     accepted = 0
     for _ in range(flips):
         i = int(uniform(rng) * n_blocks)
@@ -425,7 +448,7 @@ def flip_sweep(problem, state, flips, temperature, rng):
         first = max(t - 1, birth)
         price, delta = state.price[0], 0.0
         for s in range(first, t + 1):
-            load[s - first] = state.load[s]
+            rows.copy(state.load[s], load[s - first])
             if problem.balanced:
                 either[s - first] = state.either[s]
             delta -= state.second[s] * slot_time(state.load, state.either, problem.swap, s)
@@ -448,7 +471,7 @@ def flip_sweep(problem, state, flips, temperature, rng):
         else:
             state.z[cell + t], state.price[0] = old, price
             for s in range(first, t + 1):
-                state.load[s] = load[s - first]
+                rows.copy(load[s - first], state.load[s])
                 if problem.balanced:
                     state.either[s] = either[s - first]
         if problem.stepwise:
@@ -461,7 +484,7 @@ def flip_sweep(problem, state, flips, temperature, rng):
     return accepted
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _overfills(problem, state, t, size, old, z):
     """Whether a block would exceed the capacity of a tier that it enters."""
     for k in range(problem.capacity.shape[0]):
@@ -471,7 +494,7 @@ def _overfills(problem, state, t, size, old, z):
     return False
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _add_cell(problem, state, i, t, sign):
     """Add or remove what block i does in slot t alone, occupancy aside."""
     cell, amount = problem.cell[i], sign * problem.size[i]
@@ -481,7 +504,7 @@ def _add_cell(problem, state, i, t, sign):
     step, lane = t // problem.n_lanes, t % problem.n_lanes
     if lane == problem.lane[i]:
         low, high = problem.run_ptr[i], problem.run_ptr[i + 1]
-        run = low + np.searchsorted(problem.run_stop[low:high], step, side="right")
+        run = rows.first_above(problem.run_stop, low, high, step)
         if run < high and problem.run_start[run] <= step:
             read = 1
     if t == problem.birth[i] and not problem.prefilled[i]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from kvopt.anneal.moves import above_least, mark, shift, shuffle
 from kvopt.anneal.state import Problem, State, best_split, rebuild
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
+from kvopt.trellis import rows
 
 _NEVER = 1e30
 _SWEEPS = 20
@@ -124,7 +125,7 @@ def improve_pairs(problem, state, pairs, moved):
             shift(problem, state, pairs[p, side], 1.0, kinds[side], 1.0, none)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _best_paths(problem, state, i, j, kinds, charge, came_from, room):
     """Give blocks i and j, now taken out, their best paths; returns whether they are others than before.
 
@@ -133,7 +134,7 @@ def _best_paths(problem, state, i, j, kinds, charge, came_from, room):
     n_states, states = len(problem.states), state.z
     first, stop = min(problem.birth[i], problem.birth[j]), max(problem.death[i], problem.death[j])
     change, here, reached, one, both = room
-    reached[:] = 0.0
+    rows.fill(reached, 0, reached.shape[0], 0.0)
     for t in range(first, stop):
         ways_i, ways_j = _ways(problem, i, t), _ways(problem, j, t)
         next_i, next_j = _ways(problem, i, t + 1), _ways(problem, j, t + 1)
@@ -167,13 +168,13 @@ def _best_paths(problem, state, i, j, kinds, charge, came_from, room):
     return different
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _ways(problem, i, t):
     """How many states there are for a block in a slot."""
     return len(problem.states) if problem.birth[i] <= t < problem.death[i] else 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _together(problem, states, i, j, t):
     """The number of the pair of states that two blocks are in."""
     z = np.int64(states[problem.cell[i] + t]) if problem.birth[i] <= t < problem.death[i] else 0
@@ -181,7 +182,7 @@ def _together(problem, states, i, j, t):
     return len(problem.states) * z + y
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _admit(problem, state, i, j, t, ways_i, ways_j, charge, reached, here):
     """What each pair of states has cost by slot t, with what the slot charges; never, where there is no room."""
     n_states = len(problem.states)
@@ -205,7 +206,7 @@ def _admit(problem, state, i, j, t, ways_i, ways_j, charge, reached, here):
             here[n_states * z + y] = cost
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _price(problem, state, i, j, t, kinds, one, both, change):
     """Exact cost in slot t of each pair of changes of state: change[z, y, z', y']."""
     n_states, n_channels = len(problem.states), one.shape[0]

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kvopt.anneal.state import Problem, slot_time
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.placement import Placement
+from kvopt.trellis import rows
 
 
 class Paths(NamedTuple):
@@ -60,7 +61,7 @@ def placement_of(problem: Problem, paths: Paths) -> Placement:
     return Placement(ptr, start, stop, state)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _append(problem, i, slot, z, n, slots, states):
     """Append an event to the first n of block i; returns how many there are then."""
     if n > 0 and states[n - 1] == z:
@@ -97,27 +98,27 @@ def _read_events(problem, ptr, start, stop, state, out, slot, to, write):
         if at < problem.death[i] and (n == 0 or at <= end):
             n = _append(problem, i, at, last_state, n, slots, states)
         if write:
-            slot[out[i] : out[i] + n] = slots[:n]
-            to[out[i] : out[i] + n] = states[:n]
+            rows.copy_range(slots, 0, n, slot, out[i])
+            rows.copy_range(states, 0, n, to, out[i])
         else:
             out[i + 1] = n
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def last_own_slot(problem, i):
     """The last slot in which block i may be read."""
     end = problem.death[i] - 1
     return end - (end - problem.lane[i]) % problem.n_lanes
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _count_stays(paths, last, count):
     for i in range(paths.ptr.shape[0] - 1):
         for e in range(paths.ptr[i], paths.ptr[i + 1]):
             count[i + 1] += paths.state[e] != last
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _write_stays(problem, paths, last, ptr, start, stop, state):
     for i in range(paths.ptr.shape[0] - 1):
         k = ptr[i]
@@ -135,8 +136,10 @@ def load_paths(problem, paths, load, either, held):
     n_lanes, n_slots, n_states = problem.n_lanes, load.shape[0], len(problem.states)
     n_steps = n_slots // n_lanes
     read = np.zeros((n_states, n_lanes, n_steps + 1))
-    load[:] = problem.base
-    held[:] = 0.0
+    for t in range(n_slots):
+        rows.copy(problem.base[t], load[t])
+    for k in range(held.shape[0]):
+        rows.fill(held[k], 0, held.shape[1], 0.0)
     price = problem.base_price
     for i in range(problem.size.shape[0]):
         size = problem.size[i]
@@ -170,7 +173,7 @@ def load_paths(problem, paths, load, either, held):
     for k in range(held.shape[0]):
         for t in range(1, n_slots):
             held[k, t] += held[k, t - 1]
-    either[:] = 0.0
+    rows.fill(either, 0, either.shape[0], 0.0)
     for z in range(n_states):
         for lane in range(n_lanes):
             bytes_ = 0.0
@@ -184,7 +187,7 @@ def load_paths(problem, paths, load, either, held):
     return price
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _count_reads(problem, paths, i, read):
     """Add the block's reads by state, lane and step, as differences from step to step."""
     n_lanes, lane, size = problem.n_lanes, problem.lane[i], problem.size[i]
@@ -204,7 +207,7 @@ def _count_reads(problem, paths, i, read):
             n = until
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def total_cost(problem, load, either, price):
     """The objective, a sum over slots."""
     total = price
@@ -250,20 +253,18 @@ def gather(problem, paths, first, n_steps, last_step, first_step):
         if first_step[i] >= first:
             changes_early = paths.ptr[i] + 1 < paths.ptr[i + 1] and paths.slot[paths.ptr[i] + 1] <= lane
             loose_begin[j] = not problem.prefilled[i] or (problem.initial[i] < 0 and not changes_early)
-        first_run[j] = problem.run_ptr[i] + np.searchsorted(
-            problem.run_stop[problem.run_ptr[i] : problem.run_ptr[i + 1]], first, side="right"
-        )
-        slots = paths.slot[paths.ptr[i] : paths.ptr[i + 1]]
-        at[j] = paths.ptr[i] + np.searchsorted(slots, (first + begin[j]) * n_lanes + lane, side="right") - 1
+        first_run[j] = rows.first_above(problem.run_stop, problem.run_ptr[i], problem.run_ptr[i + 1], first)
+        low, high = paths.ptr[i], paths.ptr[i + 1]
+        at[j] = rows.first_above(paths.slot, low, high, (first + begin[j]) * n_lanes + lane) - 1
         # A change after the window's last own slot is part of its last lane step.
-        high = paths.ptr[i] + np.searchsorted(slots, (first + end[j]) * n_lanes + lane, side="right")
-        count[j] = high - at[j]
+        count[j] = rows.first_above(paths.slot, low, high, (first + end[j]) * n_lanes + lane) - at[j]
         used += count[j]
     slot, state = np.empty(used, np.int32), np.empty(used, np.uint8)
     used = 0
     for j in range(b):
         low, high = at[j], at[j] + count[j]
-        slot[used : used + count[j]], state[used : used + count[j]] = paths.slot[low:high], paths.state[low:high]
+        rows.copy_range(paths.slot, low, high, slot, used)
+        rows.copy_range(paths.state, low, high, state, used)
         at[j] = used
         used += count[j]
     return block, begin, end, loose_begin, loose_end, first_run, at, count, slot, state, np.array([used])
@@ -299,20 +300,21 @@ def scatter(problem, paths, first, window, first_step):
         elif window.slot[low] > problem.birth[i]:
             slot[to], state[to] = problem.birth[i], paths.state[paths.ptr[i]]
             to += 1
-        slot[to : ptr[j + 1]], state[to : ptr[j + 1]] = window.slot[low:high], window.state[low:high]
+        rows.copy_range(window.slot, low, high, slot, to)
+        rows.copy_range(window.state, low, high, state, to)
     return window.block, ptr, slot, state
 
 
 def joined(n_blocks: int, pieces: list[Piece]) -> Paths:
     """The paths that the pieces of windows in order of time make."""
     count = np.zeros(n_blocks + 1, np.int64)
-    for piece in pieces:
-        count[piece.block + 1] += np.diff(piece.ptr)
+    for one in pieces:
+        count[one.block + 1] += np.diff(one.ptr)
     ptr = np.cumsum(count)
     at = ptr[:-1].copy()
     slot, state = np.empty(ptr[-1], np.int32), np.empty(ptr[-1], np.uint8)
-    for piece in pieces:
-        _place(piece, at, slot, state)
+    for one in pieces:
+        _place(one, at, slot, state)
     return Paths(ptr, slot, state)
 
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.lowering import Lowered
 from kvopt.result import Guide
 
@@ -183,7 +183,7 @@ def prices_of_channels(load, width, lean, share):
             share[t, c] = max(lean[t, c] + (load[t, c] - level) / width[t], 0.0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _level(load, t, size, extra, lean, width):
     """The level at which the positive parts of ``lean[c] + (busy[c] - level) / width`` add up to 1.
 
@@ -207,7 +207,7 @@ def _level(load, t, size, extra, lean, width):
         level, active = (total - width) / count, count
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def smooth_time(load, t, size, extra, lean, width):
     """The largest of ``sum_c p[c] busy[c] - width / 2 |p - lean|^2`` over prices p that add up to 1.
 
@@ -231,7 +231,7 @@ def smooth_time(load, t, size, extra, lean, width):
     return value
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def recharge(problem, window, tables):
     """Charge every slot of a window for how full its tiers are, and let the tables be made anew."""
     n_slots, n_states = window.charge.shape

@@ -18,10 +18,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kvopt.errors import MethodError
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.lowering import Lowered
 from kvopt.placement import Placement
 from kvopt.prices import LATE, tail_steps
+from kvopt.trellis import rows
 
 _MOST_CELLS = 4_000_000_000
 _MOST_CLASSES = 4
@@ -223,11 +224,11 @@ def to_placement(problem: Problem, z: np.ndarray) -> Placement:
     return Placement.from_intervals(len(problem.size), block, start, stop, held)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _fill(z, cell, ptr, start, stop, state):
     for i in range(cell.shape[0]):
         for k in range(ptr[i], ptr[i + 1]):
-            z[cell[i] + start[k] : cell[i] + stop[k]] = state[k]
+            rows.fill(z, cell[i] + start[k], cell[i] + stop[k], state[k])
 
 
 @njit(cache=True, nogil=True)
@@ -257,24 +258,26 @@ def _intervals(z, cell, birth, death, last):
     return block, start, stop, state
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def rebuild(problem, state):
     """Loads, occupancy, charges and caches from the states alone, free of accumulated rounding."""
-    state.load[:] = problem.base
-    state.held[:] = 0.0
-    state.either[:] = 0.0
+    for t in range(state.load.shape[0]):
+        rows.copy(problem.base[t], state.load[t])
+    for k in range(state.held.shape[0]):
+        rows.fill(state.held[k], 0, state.held.shape[1], 0.0)
+    rows.fill(state.either, 0, state.either.shape[0], 0.0)
     state.price[0] = problem.base_price
     for i in range(problem.size.shape[0]):
         add_block(problem, state, i, 1.0)
     for t in range(state.load.shape[0]):
         refresh(problem, state, t)
-    state.step_s[:] = 0.0
+    rows.fill(state.step_s, 0, state.step_s.shape[0], 0.0)
     if problem.stepwise:
         for t in range(state.load.shape[0]):
             state.step_s[t // problem.n_lanes] += slot_time(state.load, state.either, problem.swap, t)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def add_block(problem, state, i, sign):
     """Add (sign 1) or remove (-1) what block i does, except in the caches and the steps' times."""
     amount = sign * problem.size[i]
@@ -290,7 +293,8 @@ def add_block(problem, state, i, sign):
         state.price[0] += (t + 1 - since) * amount * problem.idle_price[here]
         for k in range(problem.capacity.shape[0]):
             if problem.inside[k] >> here & 1:
-                state.held[k, since : t + 1] += amount
+                for s in range(since, t + 1):
+                    state.held[k, s] += amount
         if here != after:
             add_op(problem, state, t, 0, here, after, amount)
         here, since = after, t + 1
@@ -304,7 +308,7 @@ def add_block(problem, state, i, sign):
             add_op(problem, state, t, 1, here, after, amount)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def add_held(problem, state, t, here, amount):
     """Add to the tiers that hold a block in a state."""
     for k in range(problem.capacity.shape[0]):
@@ -312,7 +316,7 @@ def add_held(problem, state, t, here, amount):
             state.held[k, t] += amount
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def add_write(problem, state, t, here, amount):
     """Add a new block's first placement."""
     for c in range(state.load.shape[1]):
@@ -320,7 +324,7 @@ def add_write(problem, state, t, here, amount):
     state.price[0] += amount * problem.write_price[here]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def add_op(problem, state, t, read, here, after, amount):
     """Add an operation to slot t: its loads, what it costs by the byte, and whether its read may be swapped."""
     for c in range(state.load.shape[1]):
@@ -331,7 +335,7 @@ def add_op(problem, state, t, read, here, after, amount):
         state.either[t] += amount
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def slot_time(load, either, swap, t):
     """Seconds slot t takes, reads swapped as is best.
 
@@ -346,7 +350,7 @@ def slot_time(load, either, swap, t):
     return longest
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def slot_time_with(load, either, swap, t, size, extra, swapped):
     """Seconds slot t takes with ``size * extra[c]`` seconds more on each channel.
 
@@ -362,7 +366,7 @@ def slot_time_with(load, either, swap, t, size, extra, swapped):
     return longest
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def best_split(load, t, size, extra, swap, most):
     """(y, value) of the least of max_c (load[t, c] + size extra[c] + y swap[c]) over 0 <= y <= most.
 
@@ -393,7 +397,10 @@ def best_split(load, t, size, extra, swap, most):
 @njit(cache=True, nogil=True)
 def split_loads(problem, state):
     """float64[C, T]: seconds each channel is busy when reads are swapped as is best."""
-    load = state.load.T.copy()
+    load = np.empty((state.load.shape[1], state.load.shape[0]))
+    for t in range(load.shape[1]):
+        for c in range(load.shape[0]):
+            load[c, t] = state.load[t, c]
     if problem.balanced:
         for t in range(load.shape[1]):
             y, _ = best_split(state.load, t, 0.0, problem.swap, problem.swap, state.either[t])
@@ -402,13 +409,13 @@ def split_loads(problem, state):
     return load
 
 
-@njit(cache=True, nogil=True)
+@piece
 def pair(n_states, z, after):
     """Where ``State.idle`` has the change from one state to another."""
     return z * (n_states - 1) + (after - 1 if after > z else after)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def refresh(problem, state, t):
     """Recompute the caches of slot t."""
     refresh_slot(
@@ -425,7 +432,7 @@ def refresh(problem, state, t):
     )
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def refresh_slot(states, op, op_price, class_size, swap, load, either, second, idle, t):
     """:func:`refresh`, from the arrays it needs."""
     n_states, now = len(states), slot_time(load, either, swap, t)
@@ -459,10 +466,10 @@ def total_cost(problem, state):
     return total
 
 
-@njit(cache=True, nogil=True)
+@part
 def cost_of_steps(problem, step_s):
     """What the objective makes of the steps' times."""
-    total = problem.second * step_s.sum()
+    total = problem.second * rows.total(step_s, 0)
     for j in range(problem.tails.shape[0]):
         total += problem.tails[j, 0] * _tail_mean(step_s, problem.tails[j, 1])
     for j in range(problem.deadlines.shape[0]):
@@ -472,20 +479,23 @@ def cost_of_steps(problem, step_s):
     return total
 
 
-@njit(cache=True, nogil=True)
+@part
 def _tail_mean(step_s, count):
     """The mean of the ``count`` longest, the last of them in part; by selection, in linear time."""
     n_steps, whole = step_s.shape[0], int(count)
     if whole >= n_steps:
-        return step_s.sum() / n_steps
+        return rows.total(step_s, 0) / n_steps
     if count == 1.0:
-        return step_s.max()
-    at = n_steps - whole - 1
-    apart = np.partition(step_s, at)
-    return (apart[at + 1 :].sum() + (count - whole) * apart[at]) / count
+        longest = step_s[0]
+        for n in range(1, n_steps):
+            longest = max(longest, step_s[n])
+        return longest
+    at, apart = n_steps - whole - 1, rows.resized(step_s, n_steps)
+    rows.select(apart, at)
+    return (rows.total(apart, at + 1) + (count - whole) * apart[at]) / count
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def excess_bytes(problem, state):
     """Bytes by which capacities are exceeded, summed over slots; 0 when the placement is feasible."""
     excess = 0.0

@@ -27,9 +27,10 @@ import math
 import numpy as np
 from scipy import special
 
-from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, shift
+from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, path_room, shift
 from kvopt.anneal.state import Problem, State, cost_of_steps, even_price, refresh, slot_time_with
-from kvopt.jit import njit
+from kvopt.jit import njit, part
+from kvopt.trellis import rows
 from kvopt.trellis.rng import uniform
 
 _EVEN_SHARE = 0.1
@@ -117,7 +118,7 @@ def longest_shares(step_s: np.ndarray, count: float, width: float) -> np.ndarray
     return share * (count / share.sum())
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def take_weights(problem, state, weight):
     """Let a second of each step cost what ``weight`` float64[N] says."""
     for t in range(state.second.shape[0]):
@@ -137,24 +138,26 @@ def resample_steps(problem, state, order, temperature, rent, rng):
     kind, kept = np.empty(n_slots, np.uint8), np.empty(n_slots, np.uint8)
     weight, forward = np.empty((n_slots, n_states, n_states)), np.empty((n_slots, n_states))
     step_s = np.empty_like(state.step_s)
+    room = path_room(problem, state)
     cost, accepted = cost_of_steps(problem, state.step_s), 0
     for i in order:
         mark(problem, i, kind)
         path = state.z[problem.cell[i] + problem.birth[i] : problem.cell[i] + problem.death[i]]
         old = kept[: path.shape[0]]
-        old[:] = path
+        rows.copy(path, old)
         shift(problem, state, i, -1.0, kind, temperature, weights)
-        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward)
+        filter_forward(problem, state, i, kind, temperature, charge, weights, weight, forward, room)
         draw_path(problem, state, i, weight, forward, rng)
-        step_s[:] = state.step_s
+        rows.copy(state.step_s, step_s)
         surrogate, _ = _compare(problem, state, i, kind, old, path, step_s)
         new_cost = cost_of_steps(problem, step_s)
         dearer = new_cost - cost - surrogate
         if dearer <= 0.0 or uniform(rng) < math.exp(-dearer / temperature):
-            state.step_s[:], cost = step_s, new_cost
+            rows.copy(step_s, state.step_s)
+            cost = new_cost
             accepted += 1
         else:
-            path[:] = old
+            rows.copy(old, path)
         shift(problem, state, i, 1.0, kind, temperature, weights)
     return accepted
 
@@ -168,29 +171,31 @@ def improve_steps(problem, state, order):
     kind, kept = np.empty(n_slots, np.uint8), np.empty(n_slots, np.uint8)
     came_from, none = np.empty((n_slots + 1, n_states), np.uint8), np.empty((0, n_slots, n_states, n_states))
     step_s = np.empty_like(state.step_s)
+    here, reached, room = np.empty(n_states), np.empty(n_states), path_room(problem, state)
     cost, changed = cost_of_steps(problem, state.step_s), 0
     for i in order:
         mark(problem, i, kind)
         path = state.z[problem.cell[i] + problem.birth[i] : problem.cell[i] + problem.death[i]]
         old = kept[: path.shape[0]]
-        old[:] = path
+        rows.copy(path, old)
         shift(problem, state, i, -1.0, kind, 1.0, none)
         fits = path_fits(problem, state, i)
-        if best_path(problem, state, i, kind, charge, came_from):
-            step_s[:] = state.step_s
+        if best_path(problem, state, i, kind, charge, came_from, here, reached, room):
+            rows.copy(state.step_s, step_s)
             surrogate, price = _compare(problem, state, i, kind, old, path, step_s)
             new_cost = cost_of_steps(problem, step_s)
             rise, allowance = new_cost - cost + price, _ROUNDING * cost
             if not fits or rise < -allowance or (rise <= allowance and surrogate + price < -allowance):
-                state.step_s[:], cost = step_s, new_cost
+                rows.copy(step_s, state.step_s)
+                cost = new_cost
                 changed += 1
             else:
-                path[:] = old
+                rows.copy(old, path)
         shift(problem, state, i, 1.0, kind, 1.0, none)
     return changed
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def path_fits(problem, state, i):
     """Whether all tiers have room for block i, now taken out, where it was: if not, any path with room is better."""
     for k in range(problem.capacity.shape[0]):
@@ -201,7 +206,7 @@ def path_fits(problem, state, i):
     return True
 
 
-@njit(cache=True, nogil=True)
+@part
 def _compare(problem, state, i, kind, old, new, step_s):
     """What it changes that block i, now taken out, comes back on another path than it left.
 
@@ -225,7 +230,7 @@ def _compare(problem, state, i, kind, old, new, step_s):
     return surrogate, price
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _time_with(problem, state, i, t, what, here, after, extra):
     """Seconds slot t takes when block i, now taken out, is in state ``here`` and then ``after``."""
     read = 1 if what == 2 else 0
@@ -236,7 +241,7 @@ def _time_with(problem, state, i, t, what, here, after, extra):
     return slot_time_with(state.load, state.either, problem.swap, t, problem.size[i], extra, swapped)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _price(problem, i, t, what, here, after):
     """What a byte of block i is charged in slot t, but for its time."""
     born = t == problem.birth[i] and not problem.prefilled[i]

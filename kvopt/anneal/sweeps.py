@@ -12,7 +12,7 @@ from kvopt.anneal.steps import follow_steps, improve_steps, resample_steps, take
 from kvopt.errors import MethodError
 from kvopt.instance import Instance
 from kvopt.placement import Placement
-from kvopt.trellis.rng import uniform
+from kvopt.trellis.rng import draw
 
 _PART = 2000
 """Blocks between two looks at the clock."""
@@ -143,7 +143,7 @@ class LoadSweeps(Sweeps):
             resample_sweep(self.problem, state, np.array([i]), temperature, rent, rng)
             new_cost, new_time_s = self.cost(state), total_cost(self.problem, state)
             dearer = (1 - guide) * ((new_cost - cost) / self.per_second - (new_time_s - time_s))
-            if dearer <= 0.0 or uniform(rng) < np.exp(-dearer / temperature):
+            if dearer <= 0.0 or draw(rng) < np.exp(-dearer / temperature):
                 cost, time_s = new_cost, new_time_s
             else:
                 shift_path(self.problem, state, i, old)

@@ -23,7 +23,7 @@ import numpy as np
 
 from kvopt.anneal.relaxed import Relaxed, smooth_time
 from kvopt.anneal.state import best_split
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 
 NEGLIGIBLE = 40.0
 """Temperatures by which a way must be dearer than another not to count beside it."""
@@ -140,17 +140,9 @@ def make_tables(problem, window: Window, class_size: np.ndarray) -> Tables:
 
 
 ALL_STALE = np.uint8(255)
-HARD = 2
-"""Length of the tuple that says that ways count by the least cost; ``(temperature,)`` says that all count. The length
-is part of the type, so kernels are compiled for each."""
 
 
-def mode_of(temperature: float) -> tuple[float, ...]:
-    """The tuple for a temperature; 0 is for least costs."""
-    return (temperature,) if temperature > 0.0 else (0.0, 0.0)
-
-
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def time_of(load, either, t, swap, balanced, lean, width, s):
     """:func:`kvopt.anneal.state.slot_time`, without a call; smoothed where slot s of
     the window has a width."""
@@ -164,7 +156,7 @@ def time_of(load, either, t, swap, balanced, lean, width, s):
     return longest
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def time_with(load, either, t, swap, balanced, size, extra, swapped, lean, width, s):
     """Likewise :func:`kvopt.anneal.state.slot_time_with`."""
     most = 0.0
@@ -180,36 +172,36 @@ def time_with(load, either, t, swap, balanced, size, extra, swapped, lean, width
     return longest
 
 
-@njit(cache=True, nogil=True, inline="always")
-def together(a, b, mode):
-    """What either of two ways costs: their free energy, or the least."""
-    if len(mode) == HARD or abs(a - b) > NEGLIGIBLE * mode[0]:
+@piece
+def together(a, b, temperature):
+    """What either of two ways costs: their free energy, or at temperature 0 the least."""
+    if abs(a - b) >= NEGLIGIBLE * temperature:
         return min(a, b)
-    return min(a, b) - mode[0] * math.log1p(math.exp(-abs(a - b) / mode[0]))
+    return min(a, b) - temperature * math.log1p(math.exp(-abs(a - b) / temperature))
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def refresh(problem, window, class_size, mode, tables, extra):
+@part(_nrt=False)
+def refresh(problem, window, class_size, temperature, tables, extra):
     """Bring the tables up to date where loads have changed; ``extra`` float64[C] is room to work in."""
     n_steps, n_lanes, dirty, which = tables.dirty.shape[0], problem.n_lanes, tables.dirty, tables.dirty_steps
     for q in range(class_size.shape[0]):
         for d in range(1, which[0] + 1):
             n = which[d]
-            _sum_step(problem, window, class_size[q], n, mode, extra, tables.before[q, n], tables.after[q, n])
+            _sum_step(problem, window, class_size[q], n, temperature, extra, tables.before[q, n], tables.after[q, n])
         for d in range(1, which[0] + 1):
             n = which[d]
             if n + 1 < n_steps:
-                _lane_steps(problem, window.charged, class_size[q], q, n, mode, tables)
+                _lane_steps(problem, window.charged, class_size[q], q, n, temperature, tables)
             # The lane steps before end in this step, unless there is one lane.
             if n_lanes > 1 and n > 0 and not dirty[n - 1]:
-                _lane_steps(problem, window.charged, class_size[q], q, n - 1, mode, tables)
+                _lane_steps(problem, window.charged, class_size[q], q, n - 1, temperature, tables)
     for d in range(1, which[0] + 1):
         dirty[which[d]] = False
     which[0] = 0
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _lane_steps(problem, charged, size, q, n, mode, tables):
+@part(_nrt=False)
+def _lane_steps(problem, charged, size, q, n, temperature, tables):
     """Those of all lanes that begin in step n."""
     n_lanes = problem.n_lanes
     for lane in range(n_lanes):
@@ -217,11 +209,11 @@ def _lane_steps(problem, charged, size, q, n, mode, tables):
         for first in range(2):
             out = tables.rest[q, lane, n] if first else tables.step[q, lane, n]
             after = tables.after[q, n, lane + first]
-            _lane_step(problem.states, charged, size, own + first, own + n_lanes, after, before, mode, out)
+            _lane_step(problem.states, charged, size, own + first, own + n_lanes, after, before, temperature, out)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _sum_step(problem, window, size, n, mode, extra, before, after):
+@part(_nrt=False)
+def _sum_step(problem, window, size, n, temperature, extra, before, after):
     """Prefixes and suffixes of one step."""
     n_states, n_lanes = len(problem.states), problem.n_lanes
     charged = window.charged
@@ -239,16 +231,16 @@ def _sum_step(problem, window, size, n, mode, extra, before, after):
                     cost += size * (charged[t + 1, y] - charged[t + 1, z])
                     # Until they are taken together below, row lane + 1 holds the slot's own.
                     before[lane + 1, p] = cost
-                    after[lane, p] = together(after[lane + 1, p], cost, mode)
+                    after[lane, p] = together(after[lane + 1, p], cost, temperature)
     for lane in range(n_lanes):
         for y in range(n_states):
             for z in range(n_states):
                 p = n_states * y + z
                 if y != z:
-                    before[lane + 1, p] = together(before[lane + 1, p], before[lane, p], mode)
+                    before[lane + 1, p] = together(before[lane + 1, p], before[lane, p], temperature)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def idle_cost(problem, window, load, either, t, s, size, y, z, extra, now):
     """Exact cost in slot t of an idle block's change of state, ``now`` being what the slot takes without it."""
     for c in range(extra.shape[0]):
@@ -272,18 +264,18 @@ def idle_cost(problem, window, load, either, t, s, size, y, z, extra, now):
     return problem.second * longer + size * problem.op_price[0, y, z]
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _lane_step(states, charged, size, start, stop, after, before, mode, out):
+@piece
+def _lane_step(states, charged, size, start, stop, after, before, temperature, out):
     """Fill ``out`` for the slots from ``start`` up to ``stop``, given the tables' rows for the steps they are in."""
     n_states = len(states)
     for y in range(n_states):
         for z in range(n_states):
             p = n_states * y + z
-            change = 0.0 if y == z else together(after[p], before[p], mode)
+            change = 0.0 if y == z else together(after[p], before[p], temperature)
             out[p] = change + size * (charged[stop, z] - charged[start, y])
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def reprice_read(problem, load, either, t, size, base_load, base_either, extra, lean, width, out):
     """Cost of reading a block in slot t in each state z, it being read in state y now: ``out[S y + z]``."""
     n_states, balanced = len(problem.states), problem.balanced
@@ -319,7 +311,7 @@ def count_full(held, capacity, class_size, full, anywhere, n_lanes, n):
             anywhere[q, k, word] = anywhere[q, k, word] | bit if count else anywhere[q, k, word] & ~bit
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def any_step(bits, first, stop):
     """Whether a bit is set among those of the steps from ``first`` up to ``stop``."""
     found = np.int64(0)
@@ -337,13 +329,13 @@ def any_step(bits, first, stop):
     return found != 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def lacks_room(full, q, k, n, lane, n_lanes):
     """Whether a tier has no room in some slot after lane's own one in step n and before that in step n + 1."""
     return full[q, k, n, n_lanes] > full[q, k, n, lane + 1] or full[q, k, n + 1, lane] > 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def lacks_room_between(full, anywhere, q, k, first, stop, lane, n_lanes):
     """Whether it has none in some slot from lane's own one in step ``first`` up to that in a later step ``stop``."""
     if full[q, k, first, n_lanes] > full[q, k, first, lane] or full[q, k, stop, lane] > 0:

@@ -22,7 +22,6 @@ from kvopt.anneal.cuts import READ, cut_up, nothing_to_choose, write_path
 from kvopt.anneal.moves import tables_of
 from kvopt.anneal.relaxed import recharge
 from kvopt.anneal.window import (
-    HARD,
     NEGLIGIBLE,
     NEVER,
     any_step,
@@ -35,7 +34,7 @@ from kvopt.anneal.window import (
     time_with,
     together,
 )
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.trellis.rng import uniform
 
 _LEAST_SHARE = 1e-300
@@ -46,15 +45,15 @@ accesses: from 0.2 % above the bound to 5 % in ten rounds, and in vain.)"""
 
 
 @njit(cache=True, nogil=True, _nrt=False)
-def sweep(problem, window, class_size, class_of, order, mode, cutting, tables, looks, scratch, rng):
+def sweep(problem, window, class_size, class_of, order, temperature, cutting, tables, looks, scratch, rng):
     """Give every block in ``order`` a new path; returns how many changed.
 
     Parameters
     ----------
     order : int64[m]
         Rows of the window, which must have room for their new events.
-    mode : tuple of float
-        As :func:`kvopt.anneal.window.mode_of` makes it. Best paths are taken only where they lower the objective.
+    temperature : float
+        In the objective's unit. At 0 paths are the best ones, taken only where they lower the objective.
     cutting : Cutting
     looks : int, int
         Moves between two looks at the tables, and between two at how full tiers are: 0 where that is not priced.
@@ -66,18 +65,18 @@ def sweep(problem, window, class_size, class_of, order, mode, cutting, tables, l
             recharge(problem, window, tables)
             charged, seen = changed, changed - every
         if changed - seen >= every:
-            refresh(problem, window, class_size, mode, tables, scratch.extra)
+            refresh(problem, window, class_size, temperature, tables, scratch.extra)
             seen = changed
         if nothing_to_choose(problem, window, j, cutting):
             continue
         m = cut_up(problem, window, j, cutting, scratch, rng)
         q = class_of[window.block[j]]
-        if not _forward(problem, window, j, q, class_size[q], m, mode, cutting, tables, scratch):
+        if not _forward(problem, window, j, q, class_size[q], m, temperature, cutting, tables, scratch):
             continue
-        if _backward(problem, window, j, q, m, mode, tables, scratch, rng) <= 0:
+        if _backward(problem, window, j, q, m, temperature, tables, scratch, rng) <= 0:
             continue
         kept = _overfull(window, j, tables.anywhere)
-        allowed = 0.0 if len(mode) == HARD else _MOST_LOSS * mode[0] * math.sqrt(m)
+        allowed = 0.0 if temperature <= 0.0 else _MOST_LOSS * temperature * math.sqrt(m)
         for turn in range(2):
             delta = carry_out(problem, window, j, m, scratch, tables, class_size)
             kept |= turn == 0 and delta < allowed
@@ -90,7 +89,7 @@ def sweep(problem, window, class_size, class_of, order, mode, cutting, tables, l
     return changed
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _fits(problem, window, t, state, old, size):
     """Whether all tiers of a state have room for the block in slot t, in which it is in state ``old`` now."""
     for k in range(window.held.shape[0]):
@@ -102,7 +101,7 @@ def _fits(problem, window, t, state, old, size):
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _price_slots(problem, window, j, c, y, z, first, size, scratch):
     """Exact cost of a change from y to z in each slot of a cut's lane step from offset ``first`` on, in
     ``scratch.slots``."""
@@ -141,8 +140,8 @@ def _price_slots(problem, window, j, c, y, z, first, size, scratch):
         out[o] = max(charged, 0.0) + cost
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratch):
+@part(_nrt=False)
+def _forward(problem, window, j, q, class_size, m, temperature, cutting, tables, scratch):
     """What all ways to each state at each cut cost together, or the best of them; False where there is none."""
     states, n_lanes = problem.states, problem.n_lanes
     n_states, n_classes = len(states), tables.full.shape[0] - 1
@@ -317,7 +316,7 @@ def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratc
                             )
                             cost = second * longer + size * op_price[0, y, z]
                             cost += rest[(n_states + 1) * y]
-                            rest[n_states * y + z] = together(rest[n_states * y + z], cost, mode)
+                            rest[n_states * y + z] = together(rest[n_states * y + z], cost, temperature)
             closed = 0
         elif own:
             for p in range(n_states * n_states):
@@ -344,12 +343,12 @@ def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratc
                     way[at, p] = change[y, y] + rest[p]
                 else:
                     own_way[at, p] = change[y, z] + rest[(n_states + 1) * z]
-                    way[at, p] = together(own_way[at, p], change[y, y] + rest[p], mode)
+                    way[at, p] = together(own_way[at, p], change[y, y] + rest[p], temperature)
         best = NEVER
         for z in range(n_states):
             total = NEVER
             for y in range(n_states):
-                total = together(total, reached[at, y] + way[at, n_states * y + z], mode)
+                total = together(total, reached[at, y] + way[at, n_states * y + z], temperature)
             reached[at + 1, z] = total
             best = min(best, total)
         if best >= NEVER:
@@ -357,7 +356,7 @@ def _forward(problem, window, j, q, class_size, m, mode, cutting, tables, scratc
     return True
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _shut(held, capacity, inside, t, old, size):
     """States for which some tier has no room in slot t, as bits, the block being in state ``old`` there now."""
     shut = 0
@@ -367,7 +366,7 @@ def _shut(held, capacity, inside, t, old, size):
     return shut
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _leave(problem, window, j, n, size, own, at, scratch):
     """Weigh the block's last lane step n, of its last cut, in which it stays in its state."""
     t, reached = n * problem.n_lanes + problem.lane[window.block[j]], scratch.reached
@@ -378,7 +377,7 @@ def _leave(problem, window, j, n, size, own, at, scratch):
                 reached[at, z] = NEVER
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _enter(problem, window, j, size, scratch):
     """What it costs to be in each state in the block's first own slot of the window."""
     lane, reached = problem.lane[window.block[j]], scratch.reached[0]
@@ -395,8 +394,8 @@ def _enter(problem, window, j, size, scratch):
         reached[z] = cost if fits else NEVER
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _backward(problem, window, j, q, m, mode, tables, scratch, rng):
+@part(_nrt=False)
+def _backward(problem, window, j, q, m, temperature, tables, scratch, rng):
     """Draw or trace back the path into the scratch.
 
     Returns
@@ -410,7 +409,7 @@ def _backward(problem, window, j, q, m, mode, tables, scratch, rng):
     new_when[m - 1] = when_old[m - 1]
     z = np.int64(z_old[m - 1])
     if window.loose_end[j]:
-        z = _choose(reached, m - 1, way, -1, z, n_states, mode, rng)
+        z = _choose(reached, m - 1, way, -1, z, n_states, temperature, rng)
         new_z[m - 1] = new_z[m] = z
     elif reached[m - 1, z] >= NEVER:
         return -1
@@ -418,18 +417,18 @@ def _backward(problem, window, j, q, m, mode, tables, scratch, rng):
     for at in range(m - 2, -1, -1):
         if z < 0:
             return -1
-        y = _choose(reached, at, way, z, np.int64(z_old[at]), n_states, mode, rng)
+        y = _choose(reached, at, way, z, np.int64(z_old[at]), n_states, temperature, rng)
         new_z[at], new_when[at] = y, 0
         if y != z and y >= 0:
-            new_when[at] = _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng)
+            new_when[at] = _choose_slot(problem, window, j, q, at, y, z, temperature, tables, scratch, rng)
             different |= new_when[at] != when_old[at]
         different |= y != z_old[at]
         z = y
     return -1 if z < 0 else different
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _choose(reached, n, way, z, old, n_states, mode, rng):
+@piece
+def _choose(reached, n, way, z, old, n_states, temperature, rng):
     """A state at cut n on the way to z (to any, if z < 0), drawn by its Boltzmann weight; or the best, ``old``
     among equals; -1 where none is possible."""
     best, least = np.int64(-1), NEVER
@@ -437,13 +436,13 @@ def _choose(reached, n, way, z, old, n_states, mode, rng):
         cost = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0)
         if cost < least or (cost == least and y == old):
             best, least = np.int64(y), cost
-    if len(mode) == HARD or best < 0:
+    if temperature <= 0.0 or best < 0:
         return best
     total = 1.0
     for y in range(n_states):
         above = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0) - least
-        if y != best and above < NEGLIGIBLE * mode[0]:
-            total += math.exp(-above / mode[0])
+        if y != best and above < NEGLIGIBLE * temperature:
+            total += math.exp(-above / temperature)
     if total == 1.0:
         return best
     r = uniform(rng) * total - 1.0
@@ -452,16 +451,16 @@ def _choose(reached, n, way, z, old, n_states, mode, rng):
     found = best
     for y in range(n_states):
         above = reached[n, y] + (way[n, n_states * y + z] if z >= 0 else 0.0) - least
-        if y != best and above < NEGLIGIBLE * mode[0]:
+        if y != best and above < NEGLIGIBLE * temperature:
             found = np.int64(y)
-            r -= math.exp(-above / mode[0])
+            r -= math.exp(-above / temperature)
             if r < 0.0:
                 break
     return found
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng):
+@part(_nrt=False)
+def _choose_slot(problem, window, j, q, at, y, z, temperature, tables, scratch, rng):
     """In which slot of a cut's lane step the block changes from y to z, as slots after its own.
 
     Drawn by the tables where the cut was priced by them. Among equal costs the old one, else the latest to a faster
@@ -474,26 +473,26 @@ def _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng):
     if scratch.kind[scratch.cut[at]] == READ or (at == 0 and born_in(problem, window, j)):
         first = 1
         own, way = scratch.own[at, p], scratch.way[at, p]
-        if n_lanes == 1 or (own <= way if len(mode) == HARD else uniform(rng) < math.exp((way - own) / mode[0])):
+        if n_lanes == 1 or (own <= way if temperature <= 0.0 else uniform(rng) < math.exp((way - own) / temperature)):
             return 0
     if n_lanes == 1:
         return 0
-    if len(mode) != HARD and not scratch.special[at]:
+    if temperature > 0.0 and not scratch.special[at]:
         n, lane = np.int64(scratch.cut[at]), problem.lane[window.block[j]]
-        return _draw_slot(tables.after, tables.before, q, n, lane, first, p, mode, rng)
+        return _draw_slot(tables.after, tables.before, q, n, lane, first, p, temperature, rng)
     _price_slots(problem, window, j, at, y, z, first, size, scratch)
     slots = scratch.slots
     best = first
     for o in range(first, n_lanes):
         if slots[o] < slots[best] or (slots[o] == slots[best] and z < y):
             best = o
-    if len(mode) == HARD:
+    if temperature <= 0.0:
         same = scratch.z_old[at] == y and scratch.z_old[at + 1] == z
         old = np.int64(scratch.when_old[at])
         return old if same and old >= first and slots[old] == slots[best] else best
     least, total = slots[best], 0.0
     for o in range(first, n_lanes):
-        slots[o] = math.exp((least - slots[o]) / mode[0])
+        slots[o] = math.exp((least - slots[o]) / temperature)
         total += slots[o]
     r = uniform(rng) * total
     for o in range(first, n_lanes):
@@ -505,14 +504,14 @@ def _choose_slot(problem, window, j, q, at, y, z, mode, tables, scratch, rng):
     return best
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _draw_slot(after, before, q, n, lane, first, p, mode, rng):
+@piece
+def _draw_slot(after, before, q, n, lane, first, p, temperature, rng):
     """A slot of the change p in a lane step, drawn by the tables' free energies: its distance from the own one.
 
     The free energy of all slots from one on rises with that slot, and that of a uniform share of all is its own less
     the temperature times the share's logarithm: so the slot is found by bisection.
     """
-    n_lanes, temperature = after.shape[2] - 1, mode[0]
+    n_lanes = after.shape[2] - 1
     early, late = after[q, n, lane + first, p], before[q, n + 1, lane, p]
     share = uniform(rng)
     if share * (1.0 + math.exp(min((early - late) / temperature, 700.0))) < 1.0:
@@ -536,7 +535,7 @@ def _draw_slot(after, before, q, n, lane, first, p, mode, rng):
     return n_lanes - lane + high - 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _overfull(window, j, anywhere):
     """Whether the block may be in a tier that holds too much."""
     for k in range(anywhere.shape[1]):

@@ -113,7 +113,7 @@ class Descent:
             self._count += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _teaches(step, change):
     """Whether a pair has curvature."""
     curvature, steps2, changes2 = 0.0, 0.0, 0.0

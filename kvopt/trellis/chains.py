@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
+from kvopt.trellis import rows
 from kvopt.trellis.scaled import divide, dot, product, product_back, spread_stay
 
 
@@ -52,7 +53,8 @@ def idle_chains(states, slots, n_lanes):
         for t in range(last, begin - 1, -1):
             here = slots[0][0, t], slots[1][0, t]
             if t == last:
-                tail[0][t], tail[1][t] = here
+                rows.copy(here[0], tail[0][t])
+                rows.copy(here[1], tail[1][t])
                 stay(states, here, tail_end[0][t], tail_end[1][t])
                 continue
             product(states, here, (tail[0][t + 1], tail[1][t + 1]), tail[0][t], tail[1][t])
@@ -62,14 +64,14 @@ def idle_chains(states, slots, n_lanes):
     return tail, tail_end, head, head_end
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def stay(states, matrix, m, e):
     """The diagonal of a matrix."""
     for z in range(len(states)):
         m[z], e[z] = matrix[0][(len(states) + 1) * z], matrix[1][(len(states) + 1) * z]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def between(states, chains, own, lane, n_lanes, n_slots, way, end):
     """Fill ``way`` and ``end`` with the chain after slot ``own`` of a lane up to its next, and that chain closed.
 
@@ -86,14 +88,18 @@ def between(states, chains, own, lane, n_lanes, n_slots, way, end):
             last = head_end[0][u], head_end[1][u]
             end[0][z], end[1][z] = dot(states, first, n_states * z, 1, last, 0, 1)
     elif rest:
-        way[0][:], way[1][:] = tail[0][t], tail[1][t]
-        end[0][:], end[1][:] = tail_end[0][t], tail_end[1][t]
+        rows.copy(tail[0][t], way[0])
+        rows.copy(tail[1][t], way[1])
+        rows.copy(tail_end[0][t], end[0])
+        rows.copy(tail_end[1][t], end[1])
     elif ahead:
-        way[0][:], way[1][:] = head[0][u], head[1][u]
-        end[0][:], end[1][:] = head_end[0][u], head_end[1][u]
+        rows.copy(head[0][u], way[0])
+        rows.copy(head[1][u], way[1])
+        rows.copy(head_end[0][u], end[0])
+        rows.copy(head_end[1][u], end[1])
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def between_back(states, chains, own, lane, n_lanes, n_slots, flow_way, flow_end, chain_bytes, part):
     """Reverse of :func:`between`: put the flow through its results onto the chains, which no other lane uses."""
     tail, _, head, head_end = chains
@@ -107,11 +113,11 @@ def between_back(states, chains, own, lane, n_lanes, n_slots, flow_way, flow_end
         for z in range(len(states)):
             divide(states, flow_end[z], first, len(states) * z, 1, last, 0, 1, to_tail[t], to_head_end[u], part)
     elif rest:
-        to_tail[t] += flow_way
-        to_tail_end[t] += flow_end
+        rows.add(flow_way, to_tail[t])
+        rows.add(flow_end, to_tail_end[t])
     elif ahead:
-        to_head[u] += flow_way
-        to_head_end[u] += flow_end
+        rows.add(flow_way, to_head[u])
+        rows.add(flow_end, to_head_end[u])
 
 
 def no_flow(n_states: int, n_slots: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -146,7 +152,7 @@ def spread_chains(states, slots, n_lanes, chains, chain_bytes, slot_bytes):
             end = tail_end[0][t + 1], tail_end[1][t + 1]
             for z in range(n_states):
                 divide(states, to_tail_end[t, z], here, n_states * z, 1, end, 0, 1, to, to_tail_end[t + 1], part)
-        slot_bytes[0, last] += to_tail[last]
+        rows.add(to_tail[last], slot_bytes[0, last])
         spread_stay(states, to_tail_end[last], slot_bytes[0, last])
         for t in range(last, begin, -1):
             here, to = (slots[0][0, t], slots[1][0, t]), slot_bytes[0, t]
@@ -155,5 +161,5 @@ def spread_chains(states, slots, n_lanes, chains, chain_bytes, slot_bytes):
             for z in range(n_states):
                 flow = to_head_end[t, z]
                 divide(states, flow, before, n_states * z, 1, here, 0, n_states + 1, to_before, to, part)
-        slot_bytes[0, begin] += to_head[begin]
+        rows.add(to_head[begin], slot_bytes[0, begin])
         spread_stay(states, to_head_end[begin], slot_bytes[0, begin])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from kvopt.jit import njit
+from kvopt.jit import piece
 from kvopt.trellis.scaled import dot, from_cost
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def enter(states, prefilled, initial, first_slot, lane, prefix, write, before):
     """Put the weights of the states a block begins in into row 0 of ``before``."""
     mantissa, exponent = before
@@ -17,7 +17,7 @@ def enter(states, prefilled, initial, first_slot, lane, prefix, write, before):
             mantissa[0, z], exponent[0, z] = from_cost(write[first_slot, z])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def forward(states, n, entries, matrix, before):
     """Weights of all ways through the first a entries to each state, in row a of ``before``.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit, tuple_setitem
+from kvopt.jit import njit, part, piece, tuple_setitem
 from kvopt.placement import Placement
+from kvopt.trellis import rows
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
 from kvopt.trellis.ranges import entries_of_life, n_levels
 
@@ -65,7 +66,7 @@ def cheapest_placement(trellis: Trellis, prices: Prices) -> Placement:
     return Placement.from_states(states, low.n_states)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _least(states, p, i, di, q, j, dj):
     """Least of the sums of two rows, each an array, its first index and its stride."""
     least = p[i] + q[j]
@@ -74,7 +75,7 @@ def _least(states, p, i, di, q, j, dj):
     return least
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _product(states, p, q, out):
     """(min, +) product of two S x S matrices."""
     n = len(states)
@@ -112,7 +113,7 @@ def _lane_tables(states, slot, lane, n_lanes, n_steps, levels):
         _idle(states, slot, own + 1, stop, after, swap, end)
         for r in range(2):
             if stop == own + 1:
-                table[r, 0, n] = slot[r, own]
+                rows.copy(slot[r, own], table[r, 0, n])
                 for z in range(n_states):
                     closed[r, n, z] = slot[r, own, (n_states + 1) * z]
                 continue
@@ -124,13 +125,13 @@ def _lane_tables(states, slot, lane, n_lanes, n_steps, levels):
     return table, closed, _prefix(states, slot, lane)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _idle(states, slot, start, stop, after, swap, end):
     """Product of the idle slots start..stop-1 in ``after``, and where nothing moves in the last, in ``end``."""
     n_states = len(states)
     for t in range(start, stop):
         if t == start:
-            after[:] = slot[0, t]
+            rows.copy(slot[0, t], after)
             for z in range(n_states):
                 end[z] = slot[0, t, (n_states + 1) * z]
             continue
@@ -138,10 +139,10 @@ def _idle(states, slot, start, stop, after, swap, end):
             for z in range(n_states):
                 end[z] = _least(states, after, n_states * z, 1, slot[0, t], 0, n_states + 1)
         _product(states, after, slot[0, t], swap)
-        after[:] = swap
+        rows.copy(swap, after)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _prefix(states, slot, lane):
     """float64[S + 1, S]: ways through the idle slots before the lane's first."""
     n_states = len(states)
@@ -157,17 +158,17 @@ def _prefix(states, slot, lane):
     return prefix
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _fill_levels(states, table):
     """Levels 1 and up from level 0, which holds the lane steps themselves."""
     levels, n_steps = table.shape[0], table.shape[1]
     for k in range(1, levels):
         half = 1 << k
         for middle in range(half, n_steps, 2 * half):
-            table[k, middle - 1] = table[0, middle - 1]
+            rows.copy(table[0, middle - 1], table[k, middle - 1])
             for j in range(middle - 2, middle - half - 1, -1):
                 _product(states, table[0, j], table[k, j + 1], table[k, j])
-            table[k, middle] = table[0, middle]
+            rows.copy(table[0, middle], table[k, middle])
             for j in range(middle + 1, min(middle + half, n_steps)):
                 _product(states, table[k, j - 1], table[0, j], table[k, j])
 
@@ -184,7 +185,7 @@ def _block_minima(states, here, blocks, lane, n_lanes, tables, write, room):
     return minima
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _fill_minima(states, here, blocks, lane, n_lanes, tables, write, entries, minima):
     """The loop over the blocks, without counting references to rows of arrays (see ``soft._add_blocks``)."""
     table, closed, prefix = tables
@@ -227,7 +228,7 @@ def _cheapest_paths(states, blocks, lane, n_lanes, slot, write, found):
                 way = here + slot[r, t, z::n_states]
                 came_from[t + 1, z] = _last_least(way)
                 there[z] = way[came_from[t + 1, z]]
-            here[:] = there
+            rows.copy(there, here)
         r, run = _read_in(blocks, i, run, death - 1, lane, n_lanes)
         for z in range(n_states):
             here[z] += slot[r, death - 1, (n_states + 1) * z]
@@ -238,7 +239,7 @@ def _cheapest_paths(states, blocks, lane, n_lanes, slot, write, found):
                 z = came_from[t, z]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _read_in(blocks, i, run, t, lane, n_lanes):
     """Whether block i is read in slot t, and the first of its runs from ``run`` on that is not over before."""
     if t % n_lanes != lane:
@@ -248,7 +249,7 @@ def _read_in(blocks, i, run, t, lane, n_lanes):
     return (1 if run < blocks.run_ptr[i + 1] and blocks.run_start[run] <= t // n_lanes else 0), run
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _last_least(costs):
     """Index of the least entry, the last of equals."""
     best = 0

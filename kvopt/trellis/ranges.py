@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
+from kvopt.trellis import rows
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def top_bit(x):
     """Position of the highest set bit of x > 0."""
     k = 0
@@ -31,7 +32,7 @@ def n_levels(n_steps: int) -> int:
     return max(1, (n_steps - 1).bit_length())
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def entries_of_life(first, last, starts, stops, kinds, levels, indices):
     """List the table entries that cover lane steps first..last-1 of a block, and whether it is read in the last.
 
@@ -68,7 +69,7 @@ def entries_of_life(first, last, starts, stops, kinds, levels, indices):
     return n, read_last
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _cover(a, b, kind, n, kinds, levels, indices):
     """Entries for lane steps a..b-1 of one kind, appended at n; returns the new n."""
     if b <= a:
@@ -113,7 +114,8 @@ def reach_of_lane(first, last, run_ptr, starts, stops, room, n_steps, levels):
     reach = np.empty((2, levels, n_steps // 4 + 1, 2), np.int32)
     for k in range(1, levels):
         for j in range(reach.shape[2]):
-            reach[:, k, j] = (2 * j + 1) << k
+            for r in range(2):
+                rows.fill(reach[r, k, j], 0, 2, (2 * j + 1) << k)
     kinds, at_levels, indices = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
     for i in range(len(first)):
         runs = slice(run_ptr[i], run_ptr[i + 1])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, piece
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -16,7 +16,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _UNIT = 1.0 / 9007199254740992.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _mix(x):
     x = (x ^ (x >> _S30)) * _MIX1
     x = (x ^ (x >> _S27)) * _MIX2
@@ -31,7 +31,13 @@ def stream(seed, number):
     return state
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, _nrt=False)
+def draw(state):
+    """:func:`uniform`, called from Python."""
+    return uniform(state)
+
+
+@piece
 def uniform(state):
     """Next double in [0, 1)."""
     state[0] += _GAMMA

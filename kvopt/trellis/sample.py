@@ -13,8 +13,9 @@ import math
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.placement import Placement
+from kvopt.trellis import rows
 from kvopt.trellis.chains import idle_chains
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
@@ -91,7 +92,7 @@ def _costs_of_staying(staying, lane, n_lanes):
     return found
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _draw(states, p, i, di, q, j, dj, rng, part):
     """A state, each with the product of its entries in two rows as weight; ``part`` is scratch."""
     total, _ = terms(states, p, i, di, q, j, dj, part)
@@ -128,8 +129,8 @@ def _sample_lane(states, blocks, lane, n_lanes, table, slots, stays, write, room
     first_slots, part = np.empty(n_lanes + 1, np.int64), np.empty(n_states)
     # The path being drawn: the first slot of each new state, in order but for the right halves of entries.
     at, to = np.empty(n_steps * n_lanes + 1, np.int64), np.empty(n_steps * n_lanes + 1, np.int64)
-    found = np.empty((3, 1024), np.int32), np.empty(1024, np.int8)
-    n_found = 0
+    block, start, stop = np.empty(1024, np.int32), np.empty(1024, np.int32), np.empty(1024, np.int32)
+    state, n_found = np.empty(1024, np.int8), 0
     for i in range(blocks.size_bytes.shape[0]):
         rng = stream(seed, blocks.block[i])
         first, last = blocks.first_step[i], blocks.last_step[i]
@@ -157,26 +158,22 @@ def _sample_lane(states, blocks, lane, n_lanes, table, slots, stays, write, room
             moves = _walk_entry(walk, entry, ends[a], ends[a + 1], at, to, moves, rng, part)
         death = min((last + 1) * n_lanes + lane, n_steps * n_lanes)
         moves = _end(states, slots, read_last, last * n_lanes + lane, death, suffix, ends[n], at, to, moves, rng, part)
-        if n_found + moves > found[1].shape[0]:
-            more = found[1].shape[0] + moves
-            found = np.concatenate((found[0], np.empty((3, more), np.int32)), axis=1), _longer(found[1], more)
+        if n_found + moves > state.shape[0]:
+            room_now = 2 * state.shape[0] + moves
+            block, start = rows.resized(block, room_now), rows.resized(start, room_now)
+            stop, state = rows.resized(stop, room_now), rows.resized(state, room_now)
         for k in range(moves):
             if to[k] != n_states - 1:
-                found[0][0, n_found], found[0][1, n_found] = blocks.block[i], at[k]
-                found[0][2, n_found] = at[k + 1] if k + 1 < moves else death
-                found[1][n_found] = to[k]
+                block[n_found], start[n_found] = blocks.block[i], at[k]
+                stop[n_found] = at[k + 1] if k + 1 < moves else death
+                state[n_found] = to[k]
                 n_found += 1
-    return found[0][0, :n_found].copy(), found[0][1, :n_found].copy(), found[0][2, :n_found].copy(), found[1][:n_found]
+    # Copies, for what is room behind them is not kept.
+    block, start = rows.resized(block, n_found), rows.resized(start, n_found)
+    return block, start, rows.resized(stop, n_found), rows.resized(state, n_found)
 
 
-@njit(cache=True, nogil=True)
-def _longer(array, more):
-    out = np.empty(array.shape[0] + more, array.dtype)
-    out[: array.shape[0]] = array
-    return out
-
-
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _append(at, to, moves, slot, z):
     """Put a state at the end of a path, if it is another; returns how many there are then."""
     if moves > 0 and to[moves - 1] == z:
@@ -185,7 +182,7 @@ def _append(at, to, moves, slot, z):
     return moves + 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _draw_ends(states, n, entries, matrix, before, ends, rng, part):
     """States at the start of each of the n entries, drawn backwards from that at the end of the last, ends[n]."""
     kinds, levels, indices = entries
@@ -195,7 +192,7 @@ def _draw_ends(states, n, entries, matrix, before, ends, rng, part):
         ends[a] = _draw(states, v, 0, 1, m, ends[a + 1], len(states), rng, part)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _walk_entry(walk, entry, z_left, z_right, at, to, moves, rng, part):
     """Append the moves within one table entry, given the states at its two ends; returns how many there are then."""
     states, matrix, slots, stays, suffix, lane, n_lanes = walk
@@ -208,12 +205,14 @@ def _walk_entry(walk, entry, z_left, z_right, at, to, moves, rng, part):
         n, y = _first_move(states, matrix, stays, kind, level, j, middle, z, z_right, rng, part)
         if n == middle:
             break
-        moves = _fill_step(states, slots, suffix, kind, n * n_lanes + lane, n_lanes, z, y, at, to, moves, rng, part)
+        moves = _fill_step(
+            states, slots, suffix, kind, n * n_lanes + lane, n_lanes, z, y, at, to, moves, rng, part, False
+        )
         z, j = y, n + 1
     return moves
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _first_move(states, matrix, stays, kind, level, start, middle, z, z_right, rng, part):
     """The first of the lane steps start..middle-1 in which a block in state z moves at all, on its way to z_right at
     their end, and its state after it; ``middle`` if it never does."""
@@ -250,7 +249,7 @@ def _first_move(states, matrix, stays, kind, level, start, middle, z, z_right, r
     return middle - 1, z_right
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _moving(m, e, same, staying):
     """Cost of the ways through a lane step that are not to stay in one state: of all, unless they begin and end in the
     ``same`` one."""
@@ -261,7 +260,7 @@ def _moving(m, e, same, staying):
     return cost - math.log(detours) if detours > 0.0 else np.inf
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _walk_left(walk, entry, middle, z_left, z_right, at, to, moves, rng, part):
     """The same for an entry of a right half, whose products are from ``middle`` on: moves are drawn from the last to
     the first."""
@@ -284,7 +283,7 @@ def _walk_left(walk, entry, middle, z_left, z_right, at, to, moves, rng, part):
     return moves
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _turn(at, to, start, stop):
     """Turn part of a path round."""
     i, j = start, stop - 1
@@ -294,7 +293,7 @@ def _turn(at, to, start, stop):
         j -= 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _last_move(states, matrix, stays, kind, level, middle, stop, z_left, z, rng):
     """The last of the lane steps middle..stop in which a block moves on its way from z_left to z, and its state before
     it; ``middle - 1`` if it never does."""
@@ -330,8 +329,8 @@ def _last_move(states, matrix, stays, kind, level, middle, stop, z_left, z, rng)
     return middle, z_left
 
 
-@njit(cache=True, nogil=True, _nrt=False)
-def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, moves, rng, part, apart=False):
+@part(_nrt=False)
+def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, moves, rng, part, apart):
     """Append the moves within a lane step, from z in its own slot to z_next in the next one, of a path that moves.
 
     Where ``apart`` is set the first move is one, whatever the path so far ends with.
@@ -369,7 +368,7 @@ def _fill_step(states, slots, suffix, kind, own, n_lanes, z, z_next, at, to, mov
     return moves
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _move_or_wait(states, slots, step, onward, start, stop, z, z_next, rng, part):
     """The next state of a block that has not moved in its lane step so far, and will: by the weights of all ways on
     from each, but for z without the way that stays to the end."""
@@ -394,7 +393,7 @@ def _move_or_wait(states, slots, step, onward, start, stop, z, z_next, rng, part
     return drawn
 
 
-@njit(cache=True, nogil=True)
+@part
 def _end(states, slots, read, own, death, way, z, at, to, moves, rng, part):
     """Append the moves within a block's last lane step, in whose own slot it is in state z; nothing moves in its last
     slot."""
@@ -418,7 +417,7 @@ def _end(states, slots, read, own, death, way, z, at, to, moves, rng, part):
     return moves
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _fill_prefix(states, lane, z, initial, slots, prefix, state, rng, part):
     """States in the slots before the lane's first, of a block that is there since slot 0 and in z in that first."""
     for t in range(lane - 1, -1, -1):

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 
 _HUGE_EXPONENT = 64
 _HUGE = 2.0**_HUGE_EXPONENT
@@ -31,13 +31,13 @@ NOTHING = 0.0, -(1 << 60)
 """Mantissa and exponent of the weight of what cannot be: below any way's, and with theirs added still in range."""
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def power(d):
     """2^d for d <= 128; no less than 2^-320."""
     return _POWER[max(d, _LOWEST) - _LOWEST]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def from_cost(cost):
     """exp(-cost) as mantissa in [1, 2) and exponent."""
     binary = -cost * _LOG2E
@@ -45,13 +45,13 @@ def from_cost(cost):
     return math.exp((binary - exponent) * _LN2), int(exponent)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def to_cost(mantissa, exponent):
     """-log of a number."""
     return -(math.log(mantissa) + exponent * _LN2)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def settle(total, exponent):
     """The same number, its mantissa below 2^64 again."""
     while total > _HUGE:
@@ -60,7 +60,7 @@ def settle(total, exponent):
     return total, exponent
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def dot(states, p, i, di, q, j, dj):
     """Sum of the products of two rows, as mantissa and exponent."""
     total, top = p[0][i] * q[0][j], p[1][i] + q[1][j]
@@ -74,7 +74,7 @@ def dot(states, p, i, di, q, j, dj):
     return settle(total, top)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def terms(states, p, i, di, q, j, dj, out):
     """Fill ``out`` with the products of two rows; returns their sum.
 
@@ -114,7 +114,7 @@ def slot_matrices(slot):
     return mantissa, exponent
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def product(states, p, q, m, e):
     """Product of two S x S matrices, its mantissas in m and exponents in e."""
     n = len(states)
@@ -123,7 +123,7 @@ def product(states, p, q, m, e):
             m[n * y + z], e[n * y + z] = dot(states, p, n * y, 1, q, z, n)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def product_back(states, p, q, flow, flow_p, flow_q, part):
     """Spread the flow through a product over the entries of its factors (added in place); ``part`` is scratch."""
     n = len(states)
@@ -138,7 +138,7 @@ def product_back(states, p, q, flow, flow_p, flow_q, part):
                 flow_q[n * x + z] += unit * part[x]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def divide(states, flow, p, i, di, q, j, dj, flow_p, flow_q, part):
     """Spread the flow through the sum of the products of two rows over them (added in place)."""
     if flow == 0.0:
@@ -149,7 +149,7 @@ def divide(states, flow, p, i, di, q, j, dj, flow_p, flow_q, part):
         flow_q[j + dj * z] += flow / total * part[z]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def spread_stay(states, flow, to):
     """Add the flow of those that stay in each state to the diagonal of a slot."""
     for z in range(len(states)):

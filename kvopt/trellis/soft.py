@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.trellis.chains import idle_chains, no_flow, spread_chains
 from kvopt.trellis.forward import enter, forward
 from kvopt.trellis.prepare import LaneBlocks, Prices, Trellis
@@ -85,10 +85,10 @@ def soft_minimum(trellis: Trellis, prices: Prices, tau_s_per_byte: float) -> Sof
 def _added(parts: list) -> tuple:
     """What :func:`_forward_backward` returns of all blocks, from what it does of parts of them."""
     value, *flows = parts[0]
-    for part in parts[1:]:
-        for flow, more in zip(flows, part[1:], strict=True):
+    for other in parts[1:]:
+        for flow, more in zip(flows, other[1:], strict=True):
             flow += more
-    return np.concatenate([part[0] for part in parts]) if len(parts) > 1 else value, *flows
+    return np.concatenate([one[0] for one in parts]) if len(parts) > 1 else value, *flows
 
 
 @njit(cache=True, nogil=True)
@@ -116,7 +116,7 @@ def _forward_backward(states, blocks, lane, n_lanes, table, write, room):
     return value, flow, closed_flow, prefix_flow, write_flow
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _add_blocks(states, blocks, lane, n_lanes, table, write, entries, before, after, value, flows):
     """The loop over the blocks, by itself. Numba counts a reference to every row of an array that is looked at, which
     takes the hard minimum two fifths of its time; ``_nrt=False`` leaves that out where neither a kernel nor any that it
@@ -147,7 +147,7 @@ def _add_blocks(states, blocks, lane, n_lanes, table, write, entries, before, af
             start[z] += _flow((before[0][0], before[1][0]), z, (after[0][0], after[1][0]), z, unit)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _flow(v, y, w, z, unit):
     """Bytes of a block whose way leads through y and then z, whose weights up to and from there are v[y] and w[z].
 
@@ -156,7 +156,7 @@ def _flow(v, y, w, z, unit):
     return unit[0] * v[0][y] * w[0][z] * power(v[1][y] + w[1][z] - unit[1])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _backward(states, n, entries, matrix, before, after, unit, flow):
     """Weights of all ways onward from each state before entry a, in row a of ``after``; adds the block's flow.
 

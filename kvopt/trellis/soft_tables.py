@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part
+from kvopt.trellis import rows
 from kvopt.trellis.chains import between, between_back, stay
 from kvopt.trellis.scaled import NOTHING, divide, dot, product, product_back, spread_stay
 
@@ -47,7 +48,8 @@ def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels, reach):
             m, e = matrix[0][r, 0, n], matrix[1][r, 0, n]
             here = slots[0][r, own], slots[1][r, own]
             if own + 1 == min(own + n_lanes, n_slots):
-                m[:], e[:] = here
+                rows.copy(here[0], m)
+                rows.copy(here[1], e)
                 stay(states, here, closed[0][r, n], closed[1][r, n])
                 continue
             product(states, here, way, m, e)
@@ -58,13 +60,13 @@ def lane_tables(states, slots, chains, lane, n_lanes, n_steps, levels, reach):
     return matrix, closed, _prefix(states, slots, lane)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@part
 def _numbers(shape):
     """Room for that many numbers."""
     return np.empty(shape), np.empty(shape, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _prefix(states, slots, lane):
     """Ways through the idle slots before the lane's first."""
     n_states = len(states)
@@ -81,7 +83,7 @@ def _prefix(states, slots, lane):
     return m, e
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _fill_levels(states, matrix, exponent, reach):
     """Levels 1 and up of the disjoint sparse table from level 0, which holds the lane steps themselves."""
     levels, n_steps = matrix.shape[0], matrix.shape[1]
@@ -91,12 +93,14 @@ def _fill_levels(states, matrix, exponent, reach):
             start, stop = reach[k, middle >> (k + 1), 0], reach[k, middle >> (k + 1), 1]
             for j in range(middle - 1, start - 1, -1):
                 if j == middle - 1:
-                    m[j], e[j] = matrix[0, j], exponent[0, j]
+                    rows.copy(matrix[0, j], m[j])
+                    rows.copy(exponent[0, j], e[j])
                     continue
                 product(states, (matrix[0, j], exponent[0, j]), (m[j + 1], e[j + 1]), m[j], e[j])
             for j in range(middle, stop):
                 if j == middle:
-                    m[j], e[j] = matrix[0, j], exponent[0, j]
+                    rows.copy(matrix[0, j], m[j])
+                    rows.copy(exponent[0, j], e[j])
                     continue
                 product(states, (m[j - 1], e[j - 1]), (matrix[0, j], exponent[0, j]), m[j], e[j])
 
@@ -135,12 +139,12 @@ def spread(states, slots, chains, lane, n_lanes, reach, table, flows, slot_bytes
     for n in range(n_steps):
         own = n * n_lanes + lane
         between(states, chains, own, lane, n_lanes, n_slots, way, end)
-        flow_way[:] = 0.0
-        flow_end[:] = 0.0
+        rows.fill(flow_way, 0, flow_way.shape[0], 0.0)
+        rows.fill(flow_end, 0, flow_end.shape[0], 0.0)
         for r in range(2):
             here, to = (slots[0][r, own], slots[1][r, own]), slot_bytes[r, own]
             if own + 1 == min(own + n_lanes, n_slots):
-                to += flow[r, 0, n]
+                rows.add(flow[r, 0, n], to)
                 spread_stay(states, closed_flow[r, n], to)
                 continue
             product_back(states, here, way, flow[r, 0, n], to, flow_way, part)
@@ -152,7 +156,7 @@ def spread(states, slots, chains, lane, n_lanes, reach, table, flows, slot_bytes
     return lead
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _spread_levels(states, matrix, exponent, reach, flow, part):
     """Bring the flow through the entries of all levels down to the lane steps, flow[0]."""
     levels, n_steps = matrix.shape[0], matrix.shape[1]
@@ -171,7 +175,7 @@ def _spread_levels(states, matrix, exponent, reach, flow, part):
                     flow[0, j, q] += f[j, q]
 
 
-@njit(cache=True, nogil=True)
+@part
 def _spread_prefix(states, slots, lane, prefix, prefix_flow, lead):
     """Flow of the blocks that are there since slot 0, through the idle slots before the lane's first."""
     n_states = len(states)
@@ -180,7 +184,7 @@ def _spread_prefix(states, slots, lane, prefix, prefix_flow, lead):
         step = slots[0][0, t], slots[1][0, t]
         for y in range(n_states + 1):
             ways = prefix[0][t, y], prefix[1][t, y]
-            before[:] = 0.0
+            rows.fill(before, 0, n_states, 0.0)
             for z in range(n_states):
                 divide(states, into[y, z], ways, 0, 1, step, z, n_states, before, lead[t], part)
-            into[y] = before
+            rows.copy(before, into[y])

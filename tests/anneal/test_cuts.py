@@ -9,11 +9,12 @@ from kvopt import Rules
 from kvopt.anneal.cuts import READ, Cutting, cut_up, cutting_of, make_scratch, nothing_to_choose, write_path
 from kvopt.anneal.moves import above_least
 from kvopt.anneal.paths import placement_of
-from kvopt.anneal.window import any_step, make_tables, mode_of, refresh, reprice_read
+from kvopt.anneal.window import any_step, make_tables, refresh, reprice_read
 from kvopt.anneal.window_moves import _draw_slot
 from kvopt.lowering import unit_per_byte
 from kvopt.trellis.rng import stream
 from tests.anneal.test_windows import TWO_STATES, chain_of, drifted, one_window
+from tests.kernels import called_from_python
 
 FIRST, STOP = 16, 48
 
@@ -31,7 +32,7 @@ def test_the_path_at_cuts_is_the_path(strides):
     scratch, rng = make_scratch(problem, STOP - FIRST), stream(0, 0)
     cuts = 0
     for j, i in enumerate(window.block):
-        m = cut_up(problem, window, j, cutting_of(problem, *strides), scratch, rng)
+        m = called_from_python(cut_up)(problem, window, j, cutting_of(problem, *strides), scratch, rng)
         cut = scratch.cut[:m].astype(int)
         begin, last = window.begin[j], window.end[j] - 1
         assert (cut[0], cut[-1]) == (begin, last)
@@ -62,8 +63,8 @@ def test_what_is_written_is_what_was_cut():
     for j in range(len(window.block)):
         before = window.slot[window.at[j] :][: window.count[j]].copy()
         state = window.state[window.at[j] :][: window.count[j]].copy()
-        m = cut_up(chain.problem, window, j, cutting, scratch, rng)
-        write_path(window, j, m, chain.low.lane[window.block[j]], chain.low.n_lanes, scratch)
+        m = called_from_python(cut_up)(chain.problem, window, j, cutting, scratch, rng)
+        called_from_python(write_path)(window, j, m, chain.low.lane[window.block[j]], chain.low.n_lanes, scratch)
         np.testing.assert_array_equal(window.slot[window.at[j] :][: window.count[j]], before)
         np.testing.assert_array_equal(window.state[window.at[j] :][: window.count[j]], state)
 
@@ -80,16 +81,17 @@ def test_only_blocks_without_reads_at_rest_have_nothing_to_choose():
     cutting, scratch, rng = cutting_of(chain.problem, 1, 1), make_scratch(chain.problem, STOP - FIRST), stream(0, 0)
     idle = 0
     for j in range(len(window.block)):
-        m = cut_up(chain.problem, window, j, cutting, scratch, rng)
+        m = called_from_python(cut_up)(chain.problem, window, j, cutting, scratch, rng)
         kinds = scratch.kind[window.begin[j] : window.end[j]]
         at_rest = (kinds != READ).all() and (scratch.z_old[: m + 1] == 1).all()
         expected = not window.loose_begin[j] and (m < 2 or at_rest)
-        assert nothing_to_choose(chain.problem, window, j, cutting) == expected
+        assert called_from_python(nothing_to_choose)(chain.problem, window, j, cutting) == expected
         idle += expected
     assert 0 < idle < len(window.block)
 
 
 def test_bits_of_steps_in_a_range():
+    found = called_from_python(any_step)
     rng = np.random.default_rng(0)
     for _ in range(50):
         marked = rng.random(200) < rng.choice([0.0, 0.01, 0.2])
@@ -98,7 +100,7 @@ def test_bits_of_steps_in_a_range():
             bits[n // 63] |= np.int64(1) << np.int64(n % 63)
         for _ in range(40):
             first, stop = np.sort(rng.integers(0, 201, 2))
-            assert any_step(bits, first, stop) == marked[first:stop].any()
+            assert found(bits, first, stop) == marked[first:stop].any()
 
 
 @pytest.mark.parametrize("rules", TWO_STATES, ids=str)
@@ -118,7 +120,7 @@ def test_reads_are_priced_by_what_the_slot_takes_longer(rules):
 
     strictly = window.relaxed.lean, window.relaxed.width
     for t in range(0, len(window.load), 37):
-        reprice_read(
+        called_from_python(reprice_read)(
             problem, window.load, window.either, t, 0.0, load, either, np.empty(chain.low.n_channels), *strictly, out
         )
         np.testing.assert_allclose(out, 0.0, atol=1e-20)
@@ -128,7 +130,9 @@ def test_reads_are_priced_by_what_the_slot_takes_longer(rules):
             if problem.balanced:
                 window.either[t] += size * problem.swappable[now]
             extra = np.empty(chain.low.n_channels)
-            reprice_read(problem, window.load, window.either, t, size, load, either, extra, *strictly, out)
+            called_from_python(reprice_read)(
+                problem, window.load, window.either, t, size, load, either, extra, *strictly, out
+            )
             window.load[t] -= size * problem.op[1, now, now]
             if problem.balanced:
                 window.either[t] -= size * problem.swappable[now]
@@ -141,8 +145,9 @@ def test_slots_are_drawn_by_their_weights():
     problem, low = chain.problem, chain.low
     temperature = 0.3 * unit_per_byte(low) * low.size_bytes.mean()
     tables = make_tables(problem, window, chain.class_size)
-    refresh(problem, window, chain.class_size, mode_of(temperature), tables, np.empty(low.n_channels))
+    called_from_python(refresh)(problem, window, chain.class_size, temperature, tables, np.empty(low.n_channels))
     rng, n, lane, draws = stream(0, 3), 5, 2, 40_000
+    draw = called_from_python(_draw_slot)
     for first, p in ((0, 1), (1, 2)):
         weight = np.zeros(4)
         y, z = divmod(p, 2)
@@ -153,7 +158,7 @@ def test_slots_are_drawn_by_their_weights():
             weight[o] = np.exp(-(longer + charged) / temperature)
         count = np.zeros(4)
         for _ in range(draws):
-            drawn = _draw_slot(tables.after, tables.before, 0, n, lane, first, p, mode_of(temperature), rng)
+            drawn = draw(tables.after, tables.before, 0, n, lane, first, p, temperature, rng)
             count[drawn] += 1
         expected = draws * weight / weight.sum()
         possible = expected > 0

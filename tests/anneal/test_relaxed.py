@@ -15,11 +15,12 @@ from kvopt.anneal.moves import above_least
 from kvopt.anneal.paths import load_paths
 from kvopt.anneal.relaxed import NO_LIMIT, Relaxation, Relaxed, prices_of_channels, recharge, smooth_time, strict
 from kvopt.anneal.schedule import Schedule
-from kvopt.anneal.window import make_tables, mode_of
+from kvopt.anneal.window import make_tables
 from kvopt.anneal.window_moves import sweep
 from kvopt.lowering import unit_per_byte
 from kvopt.trellis.rng import stream
 from tests.anneal.test_windows import TWO_STATES, chain_of, drifted, one_window
+from tests.kernels import called_from_python
 
 seconds = st.floats(0, 10, allow_subnormal=False)
 shares = st.floats(0, 1, allow_subnormal=False)
@@ -35,7 +36,7 @@ def slots(draw):
 
 
 def smoothed(busy, lean, width):
-    return smooth_time(busy[None], 0, 0.0, lean, lean, width)
+    return called_from_python(smooth_time)(busy[None], 0, 0.0, lean, lean, width)
 
 
 @given(slots(), st.floats(1e-6, 1e3))
@@ -81,7 +82,7 @@ def test_its_slope_is_the_price(slot, width, c):
 def test_what_is_added_to_a_slot_counts_as_if_it_were_there(slot, width, size, c):
     busy, lean = slot
     extra = 1.0 * (np.arange(len(busy)) == c % len(busy))
-    added = smooth_time(busy[None], 0, size, extra, lean, width)
+    added = called_from_python(smooth_time)(busy[None], 0, size, extra, lean, width)
     assert added == pytest.approx(smoothed(busy + size * extra, lean, width), rel=1e-9, abs=1e-12)
 
 
@@ -118,9 +119,9 @@ def test_loads_and_occupancy_are_kept_exactly_by_prices(rules, temperature):
     tables, scratch = make_tables(problem, window, chain.class_size), make_scratch(problem, low.n_steps)
     unit = unit_per_byte(low) * low.size_bytes.mean()
     order = np.arange(len(window.block))
-    mode, cutting = mode_of(temperature * unit), cutting_of(problem, 4, 8)
+    temperature, cutting, looks, rng = temperature * unit, cutting_of(problem, 4, 8), (20, 10), stream(0, 1)
     changed = sweep(
-        problem, window, chain.class_size, chain.class_of, order, mode, cutting, tables, (20, 10), scratch, stream(0, 1)
+        problem, window, chain.class_size, chain.class_of, order, temperature, cutting, tables, looks, scratch, rng
     )
     assert changed > 0
     load, held = chain.load.copy(), window.held.copy()
@@ -142,7 +143,7 @@ def test_slots_are_charged_for_how_full_they_are(copies):
     window = one_window(chain, 8, 40, np.zeros((low.n_slots, len(problem.states))), relaxed)
     tables = make_tables(problem, window, chain.class_size)
     tables.dirty[:], tables.dirty_steps[:] = False, 0
-    recharge(problem, window, tables)
+    called_from_python(recharge)(problem, window, tables)
     cut = slice(8 * low.n_lanes, 40 * low.n_lanes)
     push = relaxed.slope[:, None] * (chain.held - relaxed.room[:, None])
     prices = np.maximum(before.T + push, 0)[:, cut]

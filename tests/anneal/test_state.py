@@ -23,6 +23,7 @@ from kvopt.lowering import lower
 from kvopt.placement import Placement, ViolationKind
 from tests.anneal.cases import SUMS, drawn
 from tests.instances import random_placement
+from tests.kernels import called_from_python
 
 
 @pytest.mark.parametrize("seed", range(140))
@@ -54,8 +55,8 @@ def test_taking_a_block_out_and_putting_it_back_changes_nothing(seed):
     state = make_state(problem, random_placement(instance, np.random.default_rng(seed)))
     before = {name: getattr(state, name).copy() for name in ("load", "held", "either", "price")}
     for i in range(instance.trace.n_blocks):
-        add_block(problem, state, i, -1.0)
-        add_block(problem, state, i, 1.0)
+        called_from_python(add_block)(problem, state, i, -1.0)
+        called_from_python(add_block)(problem, state, i, 1.0)
     for name, array in before.items():
         np.testing.assert_allclose(getattr(state, name), array, atol=1e-12 * max(np.abs(array).max(initial=0), 1))
 
@@ -68,7 +69,7 @@ def test_caches_hold_the_exact_cost_of_a_change(seed):
     state = make_state(problem, Placement(np.zeros(low.n_blocks + 1), [], []))
     n_states, second = low.n_states, low.prices.per_second
     for t in range(low.n_slots):
-        refresh(problem, state, t)
+        called_from_python(refresh)(problem, state, t)
         for q, size in enumerate(problem.class_size):
             for z in range(n_states):
                 for after in set(range(n_states)) - {z}:
@@ -76,7 +77,8 @@ def test_caches_hold_the_exact_cost_of_a_change(seed):
                     load = state.load[t] + size * low.op_s_per_byte[0, z, after]
                     either = state.either[t] if problem.balanced else 0.0
                     change = second * (_least(problem, load, either) - _least(problem, state.load[t], either)) + price
-                    assert state.idle[q, t, pair(n_states, z, after)] == pytest.approx(change, rel=1e-9, abs=1e-12)
+                    at = called_from_python(pair)(n_states, z, after)
+                    assert state.idle[q, t, at] == pytest.approx(change, rel=1e-9, abs=1e-12)
 
 
 def _least(problem, load, either: float) -> float:

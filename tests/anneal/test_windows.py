@@ -22,7 +22,7 @@ from kvopt.anneal.relaxed import Relaxed
 from kvopt.anneal.schedule import Schedule
 from kvopt.anneal.solver import solve_anneal
 from kvopt.anneal.state import make_problem, make_state, total_cost
-from kvopt.anneal.window import NEVER, Window, make_tables, mode_of, refresh, together, with_room
+from kvopt.anneal.window import NEVER, Window, make_tables, refresh, together, with_room
 from kvopt.anneal.window_moves import sweep
 from kvopt.errors import MethodError
 from kvopt.lowering import lower, unit_per_byte
@@ -30,6 +30,7 @@ from kvopt.objective import energy, latency, worst_step
 from kvopt.sources.synthetic import drifting
 from kvopt.trellis.rng import stream
 from tests.instances import RULES, brute_force, general_instance, random_placement
+from tests.kernels import called_from_python
 
 TWO_STATES = [
     Rules("exclusive", "explicit"),
@@ -126,7 +127,7 @@ def test_loads_and_occupancy_are_kept_exactly(rules, temperature, wanted, stride
     window = one_window(chain, 16, 48, charge)
     tables, scratch = make_tables(problem, window, chain.class_size), make_scratch(problem, 32)
     changed = sweep(
-        problem, window, chain.class_size, chain.class_of, np.arange(len(window.block)), mode_of(temperature * unit),
+        problem, window, chain.class_size, chain.class_of, np.arange(len(window.block)), temperature * unit,
         cutting_of(problem, *strides), tables, (20, 0), scratch, stream(0, 1),
     )  # fmt: skip
     assert changed > 0
@@ -221,7 +222,7 @@ def test_the_tables_sum_over_all_slots_of_a_change(temperature):
     charge = rng.random((low.n_slots, 2)) * temperature / low.size_bytes.mean()
     window = one_window(chain, 8, 40, charge)
     tables = make_tables(problem, window, chain.class_size)
-    refresh(problem, window, chain.class_size, mode_of(temperature), tables, np.empty(low.n_channels))
+    called_from_python(refresh)(problem, window, chain.class_size, temperature, tables, np.empty(low.n_channels))
     size, lanes = chain.class_size[0], low.n_lanes
     slots = [(n, lane) for n in (0, 7, 30) for lane in range(lanes)]
     for n, lane in slots:
@@ -241,9 +242,10 @@ def test_the_tables_sum_over_all_slots_of_a_change(temperature):
 
 
 def test_ways_together_cost_their_free_energy():
+    called = called_from_python(together)
     for a, b in ((1.0, 1.0), (1.0, 1.5), (3.0, 1.0), (1.0, NEVER)):
-        assert together(a, b, (0.3,)) == pytest.approx(-0.3 * np.logaddexp(-a / 0.3, -b / 0.3), rel=1e-12)
-        assert together(a, b, (0.0, 0.0)) == min(a, b)
+        assert called(a, b, 0.3) == pytest.approx(-0.3 * np.logaddexp(-a / 0.3, -b / 0.3), rel=1e-12)
+        assert called(a, b, 0.0) == min(a, b)
 
 
 @pytest.mark.parametrize("seed", range(40))

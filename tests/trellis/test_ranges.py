@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kvopt.lowering import lower
 from kvopt.trellis import Trellis
 from kvopt.trellis.ranges import entries_of_life, full_reach, n_levels, reach_of_lane
+from tests.kernels import called_from_python
 
 
 def used(blocks, n_steps: int) -> np.ndarray:
@@ -18,7 +19,7 @@ def used(blocks, n_steps: int) -> np.ndarray:
     for i in range(len(blocks.block)):
         runs = slice(blocks.run_ptr[i], blocks.run_ptr[i + 1])
         life = blocks.first_step[i], blocks.last_step[i], blocks.run_start[runs], blocks.run_stop[runs]
-        n, _ = entries_of_life(*life, *entries)
+        n, _ = called_from_python(entries_of_life)(*life, *entries)
         found[tuple(column[:n] for column in entries)] = True
     return found
 

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
-from kvopt.policies.kernels.course import Course
+from kvopt.jit import njit, part, piece
+from kvopt.policies.kernels.course import Course, lane_of
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.lru import misses
 from kvopt.policies.kernels.reading import GOING_ON, NEVER_STEP, Reading, any_equal, reading_before, settle, turn
+from kvopt.trellis import rows
 
 OUTSIDE, INSIDE, MISSED, NEW, GONE = 0, 1, 2, 3, 4
 _BATCH = 16
@@ -85,7 +86,7 @@ def belady_state(course: Course) -> BeladyState:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def belady_slots(course: Course, state: BeladyState, page: Page, first: int, last: int) -> int:
     """Decide during slots first..last-1 what the next ones hold; as :func:`kvopt.policies.kernels.lru.lru_slots`."""
     held, entering = state.held, state.entering
@@ -99,16 +100,17 @@ def belady_slots(course: Course, state: BeladyState, page: Page, first: int, las
         else:
             lane = slot % course.n_lanes
             start, stop = course.lane_ptr[lane], course.lane_ptr[lane + 1]
-            begun, over = turn(course.runs, state.reading, start, stop, slot // course.n_lanes)
+            n_begun, n_over = turn(course.runs, state.reading, start, stop, slot // course.n_lanes)
+            begun, over = state.reading.begun[:n_begun], state.reading.over[:n_over]
             waited = state.outside[lane]
             _use(course, state, lane, begun, over)
             n = _bury(course, state, page, n, slot + 1)
             missed = misses(state.reading, held, begun, start, stop, waited, entering)
             for b in entering[:missed]:
                 entered = _enter(course, state, entered, lane, b, MISSED)
-            settle(state.reading, over)
+            settle(state.reading, n_over)
         for b in course.born[course.born_ptr[slot + 1] : course.born_ptr[slot + 2]]:
-            entered = _enter(course, state, entered, _lane_of(course, b), b, NEW)
+            entered = _enter(course, state, entered, lane_of(course, b), b, NEW)
         if state.at[0] > course.room:
             n = _evict(course, state, page, n, slot)
         for b in entering[:entered]:
@@ -120,7 +122,7 @@ def belady_slots(course: Course, state: BeladyState, page: Page, first: int, las
     return last
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _use(course, state, lane, begun, over):
     """Take residents out of the idle ones where runs begin, and back where they are over."""
     for b in begun:
@@ -137,19 +139,14 @@ def _use(course, state, lane, begun, over):
             state.outside[lane] -= 1
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _next_use(course, state, lane, b):
     """Slot of the first read of an idle block's next run; T if there is none."""
     step = state.reading.turn_step[b]
     return course.n_slots if step == NEVER_STEP else np.int64(step) * course.n_lanes + lane
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _lane_of(course, b):
-    return np.searchsorted(course.lane_ptr, b, side="right") - 1
-
-
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _link(state, lane, b, use):
     """Take a block in among the idle residents."""
     state.use[b] = use
@@ -164,7 +161,7 @@ def _link(state, lane, b, use):
     state.part[use // _PART] += 1
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _unlink(state, lane, b):
     """Take a block out from among the idle residents."""
     use = state.use[b]
@@ -182,7 +179,7 @@ def _unlink(state, lane, b):
     state.part[use // _PART] -= 1
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _enter(course, state, entered, lane, b, how):
     """Count a block in, unless it is not read again."""
     if state.reading.now[b] == GOING_ON:
@@ -199,7 +196,7 @@ def _enter(course, state, entered, lane, b, how):
     return entered + 1
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on. Its runs are over."""
     for b in course.dying[course.dying_ptr[slot] : course.dying_ptr[slot + 1]]:
@@ -212,7 +209,7 @@ def _bury(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _evict(course, state, page, n, slot):
     """Put out what is used last; of one slot what was to enter first, new blocks before others, later ones before."""
     excess = state.at[0] - course.room
@@ -223,16 +220,18 @@ def _evict(course, state, page, n, slot):
     use = course.n_slots - 1
     while excess:
         use = _farthest(course, state, use, slot)
-        ranked = _rank(course, state, use, slot)
+        ranked = state.rank[: _rank(course, state, use, slot)]
         # Only where some of them stay does it matter which.
-        ranked = ranked[::-1] if len(ranked) <= excess else np.sort(ranked)[::-1]
-        for k in range(min(excess, len(ranked))):
+        stay = max(len(ranked) - excess, 0)
+        if stay:
+            rows.select(ranked, stay)
+        for k in range(stay, len(ranked)):
             n = _put_out(course, state, page, n, ranked[k] % course.n_blocks, use % course.n_lanes)
-        excess -= min(excess, len(ranked))
+        excess -= len(ranked) - stay
     return n
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _put_out_useless(course, state, page, n, excess, lane):
     """Put residents of a lane out that are not read again, later ones first; entries of the page, and what is left."""
     start, b, never = course.lane_ptr[lane], course.lane_ptr[lane + 1], np.int32(course.n_slots)
@@ -247,7 +246,7 @@ def _put_out_useless(course, state, page, n, excess, lane):
     return n, excess
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _farthest(course, state, use, slot):
     """The last slot up to ``use`` in which any resident is used next."""
     # Of those in the midst of runs, the lane that was last read is the last to be read again.
@@ -264,9 +263,12 @@ def _farthest(course, state, use, slot):
     return max(use, least)
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _rank(course, state, use, slot):
-    """int64[...]: residents used next in a slot; in ascending order, those that leave first come last."""
+    """Rank the residents used next in a slot in ``state.rank``, in no order: the larger, the earlier they leave.
+
+    Returns how many they are.
+    """
     rank, lane, n = state.rank, use % course.n_lanes, 0
     b = state.head[use]
     while b != _END:
@@ -278,15 +280,15 @@ def _rank(course, state, use, slot):
             if state.reading.now[b] == GOING_ON and OUTSIDE < state.held[b] < GONE:
                 rank[n] = _key(course, state, b)
                 n += 1
-    return rank[:n]
+    return n
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _key(course, state, b):
     return np.int64(state.held[b]) * course.n_blocks + b
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _put_out(course, state, page, n, b, lane):
     """Put one block out, or keep it out; entries of the page."""
     if state.held[b] == INSIDE:

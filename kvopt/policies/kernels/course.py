@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from kvopt.instance import Instance
+from kvopt.jit import piece
 from kvopt.policies.kernels.reading import Runs
 from kvopt.policies.static import by_token
 from kvopt.trace import PREFILL
+from kvopt.trellis import rows
 
 
 class Course(NamedTuple):
@@ -74,3 +76,9 @@ def oldest(course: Course) -> np.ndarray:
     first = course.born[: course.born_ptr[1]].astype(np.int64)
     lane = np.repeat(np.arange(course.n_lanes), np.diff(course.lane_ptr))
     return by_token(first, lane, course.n_lanes)[: course.room]
+
+
+@piece
+def lane_of(course, b):
+    """The lane of a block."""
+    return rows.first_above(course.lane_ptr, 0, course.lane_ptr.shape[0], b) - 1

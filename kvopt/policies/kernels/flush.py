@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
-from kvopt.policies.kernels.course import Course, oldest
+from kvopt.jit import njit, part
+from kvopt.policies.kernels.course import Course, lane_of, oldest
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.lru import GONE, INSIDE, OUTSIDE, misses
 from kvopt.policies.kernels.reading import Reading, reading_before, settle, turn
@@ -51,7 +51,7 @@ def flush_state(course: Course, share: int) -> FlushState:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def flush_slots(course: Course, state: FlushState, page: Page, first: int, last: int) -> int:
     """Decide during slots first..last-1 what the next ones hold; as :func:`kvopt.policies.kernels.lru.lru_slots`."""
     held, missed = state.held, state.missed
@@ -63,14 +63,14 @@ def flush_slots(course: Course, state: FlushState, page: Page, first: int, last:
         if slot >= 0:
             lane = slot % course.n_lanes
             low, high = course.lane_ptr[lane], course.lane_ptr[lane + 1]
-            _, over = turn(course.runs, state.reading, low, high, slot // course.n_lanes)
+            _, n_over = turn(course.runs, state.reading, low, high, slot // course.n_lanes)
         n = _bury(course, state, page, n, slot + 1)
         if slot >= 0:
-            stop = misses(state.reading, held, over, low, high, 1, missed)
+            stop = misses(state.reading, held, state.reading.over[:n_over], low, high, 1, missed)
             begin, stop, flushed = _entering(course, state, lane, stop)
             if flushed:
                 n = _empty(state, page, n, lane, low, high)
-            settle(state.reading, over)
+            settle(state.reading, n_over)
         for b in course.born[course.born_ptr[slot + 1] : course.born_ptr[slot + 2]]:
             held[b] = OUTSIDE
         if slot < 0:
@@ -82,11 +82,14 @@ def flush_slots(course: Course, state: FlushState, page: Page, first: int, last:
     return last
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _entering(course, state, lane, count):
     """First and last of the misses that enter, and whether what the lane holds leaves."""
     here = state.inside[lane]
-    room = min(course.room - state.inside.sum(), max(state.share - here, 0))
+    inside = 0
+    for other in range(course.n_lanes):
+        inside += state.inside[other]
+    room = min(course.room - inside, max(state.share - here, 0))
     if count <= room:
         return 0, count, False
     if room + here == 0:
@@ -96,7 +99,7 @@ def _entering(course, state, lane, count):
     return count - ((after - 1) % (room + here) + 1), count, True
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _empty(state, page, n, lane, low, high):
     for b in range(low, high):
         if state.held[b] == INSIDE:
@@ -107,7 +110,7 @@ def _empty(state, page, n, lane, low, high):
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on. Its runs are over."""
     for b in course.dying[course.dying_ptr[slot] : course.dying_ptr[slot + 1]]:
@@ -119,9 +122,9 @@ def _bury(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _enter(course, state, page, n, b):
     state.held[b] = INSIDE
-    state.inside[np.searchsorted(course.lane_ptr, b, side="right") - 1] += 1
+    state.inside[lane_of(course, b)] += 1
     page.block[n] = b
     return n + 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part
 from kvopt.policies.kernels.reading import (
     GOING_ON,
     IDLE,
@@ -58,7 +58,8 @@ def _lru_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
         start, stop = lane_ptr[lane], lane_ptr[lane + 1]
-        begun, over = turn(runs, reading, start, stop, slot // n_lanes)
+        n_begun, n_over = turn(runs, reading, start, stop, slot // n_lanes)
+        begun, over = reading.begun[:n_begun], reading.over[:n_over]
         gone = ended[start : start + n_ended[lane]]
         first_of[slot] = n_ends
         if slot >= n_lanes:
@@ -91,11 +92,11 @@ def _lru_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
             ended[start + k] = b
             last[b], idle[n_ends] = n_ends, 1
             n_ends += 1
-        settle(reading, over)
+        settle(reading, n_over)
     return hits
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _hits_going_on(now, start, stop, begun, gone, n_before, slack):
     """Hits of those that go on: below each of them at most ``slack`` more have begun than are gone."""
     if slack >= len(begun):
@@ -125,7 +126,8 @@ def _belady_misses_by_run(runs: Runs, reading: Reading, lane_ptr, n_steps, room)
     due = np.full(n_blocks, np.int64(-1))  # An idle resident's entry in the heap.
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
-        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
+        n_begun, n_over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
+        begun, over = reading.begun[:n_begun], reading.over[:n_over]
         done = 0
         for b in begun:
             # What is read before b and not again in its run has its next access by now.
@@ -147,11 +149,11 @@ def _belady_misses_by_run(runs: Runs, reading: Reading, lane_ptr, n_steps, room)
             size = _pop(heap, size)
         for b in over[done:]:
             size = _rest(reading, heap, size, due, b, lane, n_lanes, n_steps)
-        settle(reading, over)
+        settle(reading, n_over)
     return missed
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _rest(reading, heap, size, due, b, lane, n_lanes, n_steps):
     """Enter a resident whose run is over by its next access; int: entries of the heap."""
     next_step = reading.turn_step[b]
@@ -162,9 +164,9 @@ def _rest(reading, heap, size, due, b, lane, n_lanes, n_steps):
     return _push(heap, size, due[b])
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
-    """int32[...]: the blocks that a step reads, ascending: those that went on, and those that begin.
+    """Fill ``found`` with the blocks that a step reads, ascending: those that went on, and those that begin; how many.
 
     ``going_on`` holds those of each lane that were read before and still are, ``n_going_on`` how many; both are brought
     up to date.
@@ -186,7 +188,7 @@ def _accessed(reading, lane, lane_ptr, begun, going_on, n_going_on, found):
             before[kept] = b
             kept += 1
     n_going_on[lane] = kept
-    return found[:n]
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -201,8 +203,9 @@ def _belady_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
     due = np.full(n_blocks, np.int64(-1))  # An idle resident's entry; -1 in the midst of a run.
     for slot in range(n_steps * n_lanes):
         lane = slot % n_lanes
-        begun, over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
-        for b in _accessed(reading, lane, lane_ptr, begun, listed, n_listed, accessed):
+        n_begun, n_over = turn(runs, reading, lane_ptr[lane], lane_ptr[lane + 1], slot // n_lanes)
+        begun = reading.begun[:n_begun]
+        for b in accessed[: _accessed(reading, lane, lane_ptr, begun, listed, n_listed, accessed)]:
             if inside[b]:
                 hits += 1
                 if due[b] < 0:
@@ -217,11 +220,11 @@ def _belady_hits(runs: Runs, reading: Reading, lane_ptr, n_steps, room):
                 going_on[lane] += 1
                 continue
             size = _rest(reading, heap, size, due, b, lane, n_lanes, n_steps)
-        settle(reading, over)
+        settle(reading, n_over)
     return hits
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _evict_last(reading, lane_ptr, inside, going_on, heap, size, due, slot, b):
     """Put the resident out that is read last; int: entries of the heap."""
     n_blocks, n_lanes = len(due), len(going_on)
@@ -240,7 +243,7 @@ def _evict_last(reading, lane_ptr, inside, going_on, heap, size, due, slot, b):
     return size
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _last_in_midst(reading, lane_ptr, inside, going_on, due, slot, b):
     """The next access of the resident in the midst of a run that is read last, as slot * B + block; -1 if none is.
 
@@ -261,7 +264,7 @@ def _last_in_midst(reading, lane_ptr, inside, going_on, due, slot, b):
     return np.int64(-1)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _push(heap, size, key):
     """Take a key into a heap with the largest on top."""
     k = size
@@ -272,7 +275,7 @@ def _push(heap, size, key):
     return size + 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _pop(heap, size):
     """Take the largest key out."""
     size -= 1
@@ -289,7 +292,7 @@ def _pop(heap, size):
     return size
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _without_void(heap, size, due):
     """Build the heap anew from the entries that hold; int: how many."""
     kept = 0

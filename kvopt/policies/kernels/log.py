@@ -65,13 +65,13 @@ class Log:
         return Placement(ptr, start, stop)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _count(block, times):
     for b in block:
         times[b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _fill(block, count, slot, place, inside, start, stop):
     """Write the entries of slots from ``slot`` on where they belong."""
     entry = 0

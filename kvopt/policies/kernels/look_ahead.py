@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
-from kvopt.policies.kernels.course import Course
+from kvopt.jit import njit, part, piece
+from kvopt.policies.kernels.course import Course, lane_of
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.reading import IDLE, Reading, Runs, any_equal, reading_before, settle, turn
+from kvopt.trellis import rows
 
 _BATCH = 16
 _ABSENT = np.int32(np.iinfo(np.int32).min)
@@ -72,7 +73,7 @@ def look_ahead_state(course: Course, window_steps: int, ratio: float) -> LookAhe
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _reads_before(runs: Runs, step, reads):
     """Reads of each block in steps before ``step``."""
     for b in range(len(reads)):
@@ -83,7 +84,7 @@ def _reads_before(runs: Runs, step, reads):
             reads[b] += min(runs.stop[k], step) - runs.start[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def look_ahead_slots(course: Course, state: LookAheadState, page: Page, first: int, last: int) -> int:
     """Decide during slots first..last-1 what the next ones hold; as :func:`kvopt.policies.kernels.lru.lru_slots`."""
     entering, at = state.entering, state.at
@@ -95,18 +96,18 @@ def look_ahead_slots(course: Course, state: LookAheadState, page: Page, first: i
         if slot >= 0:
             lane, step = slot % course.n_lanes, slot // course.n_lanes
             start, stop = course.lane_ptr[lane], course.lane_ptr[lane + 1]
-            _, over = turn(course.runs, state.reading, start, stop, step)
-            _, ahead_over = turn(course.runs, state.ahead, start, stop, step + state.window)
+            _, n_over = turn(course.runs, state.reading, start, stop, step)
+            _, n_ahead_over = turn(course.runs, state.ahead, start, stop, step + state.window)
             _move_window(state, lane, start, stop)
-            settle(state.reading, over)
-            settle(state.ahead, ahead_over)
+            settle(state.reading, n_over)
+            settle(state.ahead, n_ahead_over)
         n = _bury(course, state, page, n, slot + 1)
         if slot >= 0:
             top = _most_read(state, lane, start, stop)
         entered = top
         for b in course.born[course.born_ptr[slot + 1] : course.born_ptr[slot + 2]]:
             state.place[b] = -1 - state.reads[b]
-            state.waiting[_lane_of(course, b), state.reads[b]] += 1
+            state.waiting[lane_of(course, b), state.reads[b]] += 1
             if state.reads[b]:
                 entering[entered] = b
                 entered += 1
@@ -114,14 +115,14 @@ def look_ahead_slots(course: Course, state: LookAheadState, page: Page, first: i
         if at[0] > course.room:
             n, entered = _evict(course, state, page, n, entered)
         for b in entering[:entered]:
-            _move(state, _lane_of(course, b), b, 1)
+            _move(state, lane_of(course, b), b, 1)
             page.block[n] = b
             n += 1
         page.stop[slot + 1] = n
     return last
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _move(state, lane, b, inward):
     """Count a block in (1) or out (-1)."""
     state.place[b] = state.reads[b] if inward > 0 else -1 - state.reads[b]
@@ -129,7 +130,7 @@ def _move(state, lane, b, inward):
     state.waiting[lane, state.reads[b]] -= inward
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _move_window(state, lane, start, stop):
     """A step on: what the present step reads is no longer ahead, what the window's new last one reads is."""
     now, then, reads, place = state.reading.now, state.ahead.now, state.reads, state.place
@@ -149,7 +150,7 @@ def _move_window(state, lane, start, stop):
             place[b] = -1 - reads[b]
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on."""
     lane = slot % course.n_lanes
@@ -165,11 +166,14 @@ def _bury(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _most_read(state, lane, start, stop):
     """Put the most read share of a lane's waiting blocks, ascending, into ``entering``; int: how many."""
     waiting, place = state.waiting[lane], state.place
-    left = math.ceil(state.ratio * waiting.sum())
+    left = 0
+    for reads in range(state.window + 1):
+        left += waiting[reads]
+    left = math.ceil(state.ratio * left)
     least = state.window
     while least > 0 and waiting[least] < left:
         left -= waiting[least]
@@ -189,7 +193,7 @@ def _most_read(state, lane, start, stop):
     return top
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _evict(course, state, page, n, entered):
     """Put out what is read least; of equals what was to enter first, new blocks before others, later ones before.
 
@@ -212,7 +216,7 @@ def _evict(course, state, page, n, entered):
                 kept -= 1
                 entering[kept] = entering[k]
         entered -= kept
-        entering[:entered] = entering[kept : kept + entered].copy()
+        rows.copy_range(entering, kept, kept + entered, entering, 0)
         for lane in range(course.n_lanes - 1, -1, -1):
             if excess and state.inside[lane, least]:
                 n, excess = _put_out(course, state, page, n, excess, lane, least)
@@ -220,7 +224,7 @@ def _evict(course, state, page, n, entered):
     return n, entered
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _put_out(course, state, page, n, excess, lane, least):
     """Put residents of a lane out that are read so often, later ones first; entries of the page, and what is left."""
     start, b, least32 = course.lane_ptr[lane], course.lane_ptr[lane + 1], np.int32(least)
@@ -235,8 +239,3 @@ def _put_out(course, state, page, n, excess, lane, least):
             n += 1
             excess -= 1
     return n, excess
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _lane_of(course, b):
-    return np.searchsorted(course.lane_ptr, b, side="right") - 1

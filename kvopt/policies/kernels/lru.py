@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 from kvopt.policies.kernels.course import Course
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.reading import GOING_ON, Reading, any_equal, reading_before, settle, turn
@@ -68,7 +68,7 @@ def lru_state(course: Course) -> LruState:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def lru_slots(course: Course, state: LruState, page: Page, first: int, last: int) -> int:
     """Decide during slots first..last-1 what the next ones hold; during slot -1, what slot 0 holds.
 
@@ -97,7 +97,8 @@ def lru_slots(course: Course, state: LruState, page: Page, first: int, last: int
         else:
             lane = slot % course.n_lanes
             start, stop = course.lane_ptr[lane], course.lane_ptr[lane + 1]
-            begun, over = turn(course.runs, state.reading, start, stop, slot // course.n_lanes)
+            n_begun, n_over = turn(course.runs, state.reading, start, stop, slot // course.n_lanes)
+            begun, over = state.reading.begun[:n_begun], state.reading.over[:n_over]
             waited = state.outside[lane]
             _use(state, lane, begun, over, slot + 1)
             n = _bury(course, state, page, n, slot + 1)
@@ -105,7 +106,7 @@ def lru_slots(course: Course, state: LruState, page: Page, first: int, last: int
             entered = misses(state.reading, held, begun, start, stop, waited, entering)
             for b in entering[:entered]:
                 _enter(state, lane, b, slot + 1)
-            settle(state.reading, over)
+            settle(state.reading, n_over)
         for b in course.born[course.born_ptr[slot + 1] : course.born_ptr[slot + 2]]:
             _enter(state, 0, b, 0 if course.prefilled[b] else slot + 2)
             entering[entered] = b
@@ -121,7 +122,7 @@ def lru_slots(course: Course, state: LruState, page: Page, first: int, last: int
     return last
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _use(state, lane, begun, over, now):
     """Take residents out of the idle ones where runs begin, and back where they are over."""
     held, used, count = state.held, state.used, state.count
@@ -141,7 +142,7 @@ def _use(state, lane, begun, over, now):
             state.outside[lane] -= 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def misses(reading, held, begun, start, stop, waited, found):
     """Put the blocks start..stop-1 that are read from outside into ``found``, ascending; int: how many.
 
@@ -172,7 +173,7 @@ def misses(reading, held, begun, start, stop, waited, found):
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on. Its runs are over."""
     for b in course.dying[course.dying_ptr[slot] : course.dying_ptr[slot + 1]]:
@@ -186,7 +187,7 @@ def _bury(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _enter(state, lane, b, used):
     state.held[b] = ENTERING
     state.at[0] += 1
@@ -198,7 +199,7 @@ def _enter(state, lane, b, used):
         state.count[used] += 1
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _evict(course, state, page, n, slot):
     """Put the least recently used out, of one slot the earlier block first; what was entering does not enter."""
     excess = state.at[0] - course.room
@@ -220,7 +221,7 @@ def _evict(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _put_out(state, page, n, excess, oldest, lane, b, stop, going_on):
     """Put blocks from b on out that were last used in one slot; up to where, entries of the page, and what is left."""
     used, held, now, oldest32 = state.used, state.held, state.reading.now, np.int32(oldest)

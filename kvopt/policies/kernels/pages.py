@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
-from kvopt.policies.kernels.course import Course, oldest
+from kvopt.jit import njit, part, piece
+from kvopt.policies.kernels.course import Course, lane_of, oldest
 from kvopt.policies.kernels.log import Page
 from kvopt.policies.kernels.lru import GONE, INSIDE, OUTSIDE
 from kvopt.policies.kernels.reading import IDLE, Reading, reading_before, settle, turn
+from kvopt.trellis import rows
 
 _NEVER = np.int32(-2)
 
@@ -44,6 +45,8 @@ class PagesState(NamedTuple):
         Blocks that would come in during this slot; 0 between slots.
     asked : int32[N]
         What the lane at hand needs of the pages that it lacks, by number in the lane; 0 between slots.
+    counts : int64[tokens + 1]
+        Room to count by need.
     by_step, by_lane : int64[...]
         Room to count by last use; 0 when not in use.
     oldest : int64[...]
@@ -67,6 +70,7 @@ class PagesState(NamedTuple):
     inside: np.ndarray
     entering: np.ndarray
     asked: np.ndarray
+    counts: np.ndarray
     by_step: np.ndarray
     by_lane: np.ndarray
     oldest: np.ndarray
@@ -100,6 +104,7 @@ def pages_state(course: Course, tokens: int, whole: bool, all_lanes: bool) -> Pa
         np.zeros(n_pages, np.int32),
         np.zeros(n_pages, np.int32),
         np.zeros(pages.max(initial=0), np.int32),
+        np.zeros(min(tokens, n_blocks) + 1, np.int64),
         np.zeros(n_steps + 4, np.int64),
         np.zeros(course.n_lanes, np.int64),
         oldest(course),
@@ -107,7 +112,7 @@ def pages_state(course: Course, tokens: int, whole: bool, all_lanes: bool) -> Pa
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def pages_slots(course: Course, state: PagesState, page: Page, first: int, last: int) -> int:
     """Decide during slots first..last-1 what the next ones hold; as :func:`kvopt.policies.kernels.lru.lru_slots`."""
     n = 0
@@ -119,15 +124,15 @@ def pages_slots(course: Course, state: PagesState, page: Page, first: int, last:
         else:
             lane, step = slot % course.n_lanes, slot // course.n_lanes
             low, high = course.lane_ptr[lane], course.lane_ptr[lane + 1]
-            _, over = turn(course.runs, state.reading, low, high, step)
-            _, ahead_over = turn(course.runs, state.ahead, low, high, step + 1)
+            _, n_over = turn(course.runs, state.reading, low, high, step)
+            _, n_ahead_over = turn(course.runs, state.ahead, low, high, step + 1)
             _use(state, low, high, slot)
             n = _bury(course, state, page, n, slot + 1)
             if _ask(state, lane):
                 n = _exchange(course, state, page, n, lane)
-                state.asked[:] = 0
-            settle(state.reading, over)
-            settle(state.ahead, ahead_over)
+                rows.fill(state.asked, 0, state.asked.shape[0], 0)
+            settle(state.reading, n_over)
+            settle(state.ahead, n_ahead_over)
         for b in course.born[course.born_ptr[slot + 1] : course.born_ptr[slot + 2]]:
             state.held[b] = OUTSIDE
             state.last_use[b] = -1 if slot < 0 and course.prefilled[b] else slot + 1
@@ -145,7 +150,7 @@ def pages_slots(course: Course, state: PagesState, page: Page, first: int, last:
     return last
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _use(state, low, high, slot):
     """What the slot reads is used now; what the lane's next step reads is read soon."""
     now, then, slot32 = state.reading.now, state.ahead.now, np.int32(slot)
@@ -154,7 +159,7 @@ def _use(state, low, high, slot):
         state.soon[b] = then[b] != IDLE
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _bury(course, state, page, n, slot):
     """Let go of what does not exist from a slot on."""
     for b in course.dying[course.dying_ptr[slot] : course.dying_ptr[slot + 1]]:
@@ -170,7 +175,7 @@ def _bury(course, state, page, n, slot):
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _look(state, p):
     """Bring a page's need and last use up to date; whether a block is lacking."""
     need, used, lacking = np.int32(0), _NEVER, 0
@@ -184,7 +189,7 @@ def _look(state, p):
     return lacking
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _ask(state, lane):
     """Bring a lane's pages up to date, and ask for what it lacks; whether there is anything."""
     begin, lacking = state.lane_page[lane], 0
@@ -195,12 +200,13 @@ def _ask(state, lane):
     return lacking > 0
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _exchange(course, state, page, n, lane):
     """Fill the room by the order of pages; entries of the page."""
     room = course.room - state.at[0]
     from_lane, to_lane = (0, course.n_lanes) if state.all_lanes else (lane, lane + 1)
-    counts = np.zeros(state.tokens + 1, np.int64)
+    counts = state.counts
+    rows.fill(counts, 0, state.tokens + 1, 0)
     for at in range(from_lane, to_lane):
         begin = state.lane_page[at]
         for p in range(begin, state.lane_page[at + 1]):
@@ -234,12 +240,12 @@ def _exchange(course, state, page, n, lane):
     return n
 
 
-@njit(cache=True, nogil=True, _nrt=False, inline="always")
+@piece
 def _enters(state, b):
     return state.held[b] == OUTSIDE and (state.whole or state.reading.now[b] != IDLE)
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _entering(state, p):
     """How many blocks of a page would come in."""
     count = 0
@@ -248,7 +254,7 @@ def _entering(state, p):
     return count
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _edge_use(course, state, from_lane, to_lane, edge, room):
     """The last use of which not all pages that need ``edge`` find room, and what is left for them."""
     if edge < 0:
@@ -265,7 +271,7 @@ def _edge_use(course, state, from_lane, to_lane, edge, room):
     while state.by_step[step] <= room:
         room -= state.by_step[step]
         step -= 1
-    state.by_step[: latest + 1] = 0
+    rows.fill(state.by_step, 0, latest + 1, 0)
     for at in range(from_lane, to_lane):
         begin = state.lane_page[at]
         for p in range(begin, state.lane_page[at + 1]):
@@ -275,11 +281,11 @@ def _edge_use(course, state, from_lane, to_lane, edge, room):
     while state.by_lane[within] <= room:
         room -= state.by_lane[within]
         within -= 1
-    state.by_lane[:] = 0
+    rows.fill(state.by_lane, 0, n_lanes, 0)
     return np.int32(step * n_lanes + within + _NEVER), room
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _bring(state, page, n, p, room):
     """Have the page's first candidates inside and no others, ``room`` at most; entries of the page."""
     asked = state.entering[p] > 0
@@ -298,7 +304,7 @@ def _bring(state, page, n, p, room):
     return n
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _page_of(course, state, b):
-    lane = np.searchsorted(course.lane_ptr, b, side="right") - 1
+    lane = lane_of(course, b)
     return state.lane_page[lane] + (b - course.lane_ptr[lane]) // state.tokens

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 
 NEVER_STEP = np.int32(np.iinfo(np.int32).max)
 IDLE, GOING_ON, LAST_READ = 0, 1, 2
@@ -83,7 +83,7 @@ def _stand_before(runs, reading, step):
             reading.turn_step[b] = runs.start[k] if k < end else NEVER_STEP
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def turn(runs, reading, start, stop, step):
     """Bring the blocks start..stop-1 from the step before up to ``step``, and list those that begin or are over.
 
@@ -96,8 +96,9 @@ def turn(runs, reading, start, stop, step):
 
     Returns
     -------
-    begun, over : int32[...]
-        Ascending; a block that is read in this step alone is in both.
+    n_begun, n_over : int
+        How many ``reading.begun`` and ``reading.over`` list, ascending. A block that is read in this step alone is in
+        both.
     """
     now, turn_step, begun, over = reading.now, reading.turn_step, reading.begun, reading.over
     step32, n_begun, n_over = np.int32(step), 0, 0
@@ -117,10 +118,10 @@ def turn(runs, reading, start, stop, step):
     if n_begun:
         n_over = _begin(runs, reading, n_begun, n_over, step)
     _look_ahead(runs, reading, n_over)
-    return begun[:n_begun], over[:n_over]
+    return n_begun, n_over
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def any_equal(values, first, wanted):
     """Whether any of a batch of values equals the one wanted, in vector instructions."""
     found = 0
@@ -129,7 +130,7 @@ def any_equal(values, first, wanted):
     return found != 0
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _begin(runs, reading, n_begun, n_over, step):
     """Begin runs; int: how many are over, with those of a single step, which go where they belong among ``over``."""
     now, turn_step, run, begun, over = reading
@@ -156,7 +157,7 @@ def _begin(runs, reading, n_begun, n_over, step):
     return n_over
 
 
-@njit(cache=True, nogil=True, _nrt=False)
+@part(_nrt=False)
 def _look_ahead(runs, reading, n_over):
     """Find the next run of those that are over."""
     for b in reading.over[:n_over]:
@@ -165,8 +166,8 @@ def _look_ahead(runs, reading, n_over):
         reading.turn_step[b] = runs.start[k] if k < runs.ptr[b + 1] else NEVER_STEP
 
 
-@njit(cache=True, nogil=True, inline="always")
-def settle(reading, over):
+@piece
+def settle(reading, n_over):
     """What was read for the last time is idle: the step is over."""
-    for b in over:
-        reading.now[b] = IDLE
+    for k in range(n_over):
+        reading.now[reading.over[k]] = IDLE

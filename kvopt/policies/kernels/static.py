@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kvopt.jit import njit
+from kvopt.jit import njit, part, piece
 
 
 @njit(cache=True, nogil=True)
@@ -69,7 +69,7 @@ def fitting_lives(ranked, birth_slot, death_slot, size_bytes, capacity_bytes, n_
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _most(most, added, first, last):
     """Largest sum in leaves first..last."""
     left, right = most[first], most[last]
@@ -87,7 +87,7 @@ def _most(most, added, first, last):
     return found
 
 
-@njit(cache=True, nogil=True)
+@part(_nrt=False)
 def _add(most, added, first, last, amount):
     """Add to leaves first..last."""
     _lift(most, added, first, amount)
@@ -107,7 +107,7 @@ def _add(most, added, first, last, amount):
         most[a] = max(most[2 * a], most[2 * a + 1]) + added[a]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@piece
 def _lift(most, added, node, amount):
     most[node] += amount
     added[node] += amount
