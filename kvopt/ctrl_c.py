@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 EXIT = 130
+BEGAN_S = time.perf_counter()
+"""When this was imported, which is the first that a command does."""
 _PATIENCE_S = 2.0
 """From Ctrl-C to the end, less what a loaded machine takes to get there."""
 _MANY_RUNS, _RUN_S = 10_000_000, 1e-7

@@ -59,6 +59,7 @@ LAYERS = (
         "sizing",
         "sweep",
         "sweep_file",
+        "preload",
         "warmup",
         "workers",
         "instances",

@@ -1,5 +1,8 @@
 """Compiling before any clock starts: what is compiled, and how often."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numba
@@ -8,7 +11,7 @@ import pytest
 from numba.core import event
 
 import kvopt
-from kvopt import policies, warmup
+from kvopt import policies, preload, warmup
 from kvopt.objective import worst_step
 from kvopt.sources.synthetic import drifting
 
@@ -20,6 +23,10 @@ def calls(monkeypatch):
     monkeypatch.setattr(warmup, "bound_of", lambda instance, **options: made.append("bound"))
     monkeypatch.setattr(warmup, "solve", lambda instance, method, **options: made.append(method))
     monkeypatch.setattr(warmup, "_warmed", set())
+    # Nothing is listed, and all is run in this process.
+    monkeypatch.setattr(warmup.preload, "load", lambda what: False)
+    monkeypatch.setattr(warmup.preload, "keep", lambda what, besides: None)
+    monkeypatch.setattr(warmup, "is_worker", lambda: True)
     return made
 
 
@@ -62,9 +69,50 @@ def test_only_what_is_compiled_is_told_of(monkeypatch):
         assert twice(2) == 4
         assert heard.wait(60)
         assert twice(2.0) == 4.0
-    assert told == ["compiling the numerical kernels, once (about six minutes) ..."]
+    assert told == [warmup._NOTICE]
     with warmup._compiling(silent):
         assert twice(3) == 6
+
+
+NOTHING_SOLVED = """
+    import numpy as np, kvopt
+    from kvopt import warmup
+    from numba.core import event
+    instance = kvopt.Instance(warmup._trace(np.full(8, 4096)), kvopt.Platform.preset("gh200")).with_hbm_bytes(8192)
+    solved = warmup.bound_of
+    def refuse(*arguments, **options):
+        raise AssertionError("solved what is listed")
+    warmup.bound_of = warmup.solve = refuse
+    warmup.warm_up_once(print, instance, bound_only=True)
+    compiled = []
+    class Listener(event.Listener):
+        def on_start(self, event): compiled.append(event.data["dispatcher"].py_func.__name__)
+        def on_end(self, event): pass
+    event.register("numba:compile", Listener())
+    solved(instance, tolerance=1.0)
+    print(compiled)
+"""
+
+
+def test_what_an_earlier_run_compiled_is_loaded_and_nothing_solved(instance):
+    """By a process of its own, since this one may have called kernels of any kind."""
+    warmup.warm_up_once(lambda text: None, instance, bound_only=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(NOTHING_SOLVED)], capture_output=True, text=True, timeout=600, check=True
+    )
+    assert done.stdout.split("\n")[-2] == "[]", done.stdout + done.stderr
+
+
+def test_a_broken_list_is_made_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(preload, "_path", lambda what: tmp_path / "list.nbk")
+    assert not preload.load(("x",))
+    (tmp_path / "list.nbk").write_bytes(b"no pickle")
+    assert not preload.load(("x",))
+    listed = set()
+    preload.keep(("x",), listed)
+    assert preload.load(("x",))
+    preload.keep(("x",), listed)
+    assert preload.load(("x",))  # Of nothing, since all is in a list already.
 
 
 def test_every_policy_of_kvopt_is_shipped():

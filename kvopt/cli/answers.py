@@ -24,11 +24,11 @@ from kvopt.cli.out import (
     save_plot,
     time_option,
 )
+from kvopt.cli.start_times import display
 from kvopt.cli.streams import deliver, say
 from kvopt.cli.types import AMOUNT
 from kvopt.compare import DEFAULT_METHODS, bound_record, check_methods
 from kvopt.errors import KvoptError
-from kvopt.progress import display
 from kvopt.result import Bound, Role, Termination
 from kvopt.solve import check_arguments
 

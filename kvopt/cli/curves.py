@@ -23,9 +23,9 @@ from kvopt.cli.out import (
     time_option,
     write_json,
 )
+from kvopt.cli.start_times import display
 from kvopt.cli.types import AMOUNT, SPREAD
 from kvopt.errors import MethodError
-from kvopt.progress import display
 from kvopt.result import Termination
 from kvopt.sweep import check
 

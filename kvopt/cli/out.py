@@ -9,7 +9,7 @@ import click
 
 import kvopt
 from kvopt import ctrl_c, output, report
-from kvopt.cli import streams
+from kvopt.cli import start_times, streams
 from kvopt.cli.streams import deliver, say
 from kvopt.cli.types import AMOUNT
 from kvopt.errors import KvoptError
@@ -58,7 +58,9 @@ def compile_kernels(instance: kvopt.Instance, *, bound_only: bool = False) -> No
     """What a fresh installation compiles is no part of any time limit."""
     from kvopt.warmup import warm_up_once
 
+    start_times.ended("importing, and reading what is given")
     warm_up_once(_say, instance, bound_only=bound_only)
+    start_times.ended("loading kernels")
 
 
 def _say(text: str) -> None:

@@ -38,6 +38,7 @@ class Job:
 JOBS = (
     Job("bench_trellis", "", ""),
     Job("bench_general", "", "--quick"),
+    Job("bench_start", "", "--quick"),
     Job("bench_exact", "", "2000 10000"),
     Job("bench_bound", "--columns 50000 100000", "--columns 20000 --regimes knee --time-limit 20"),
     Job(

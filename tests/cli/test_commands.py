@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import kvopt
-from kvopt import spec_io
+from kvopt import ctrl_c, spec_io
 from kvopt.cli import main
 from kvopt.sources.synthetic import drifting
 
@@ -92,6 +93,19 @@ def test_compare_prints_every_method_and_names_roles(compared):
     for word in ("static-oldest", "lru", "anneal", "achieved", "certified", "dual (verified)", "Where the time goes"):
         assert word in done.stdout
     assert "\x1b" not in done.output
+
+
+def test_how_long_the_start_takes_is_told_where_asked(trace_file):
+    """The parts add up to no more than the command takes, and only the command that was asked tells them."""
+    began = time.perf_counter()
+    done = run("--start-times", "solve", trace_file, "--method", "lru", "--time-limit", 1)
+    took_s = time.perf_counter() - ctrl_c.BEGAN_S
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("start: ")]
+    seconds = [float(value) for value in re.findall(r"([0-9.]+) s", line)]
+    assert len(seconds) == 3
+    assert sum(seconds) <= took_s + 0.02
+    assert sum(seconds[1:]) <= time.perf_counter() - began
+    assert "start: " not in run("solve", trace_file, "--method", "lru", "--time-limit", 1).stderr
 
 
 def test_json_to_standard_output_is_all_that_is_there(trace_file):
