@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from kvopt.anneal.moves import above_least, best_path, draw_path, filter_forward, idle_weights, mark, path_room, shift
 from kvopt.anneal.state import Problem, State, cost_of_steps, even_price, refresh, slot_time_with
@@ -109,6 +108,8 @@ def longest_shares(step_s: np.ndarray, count: float, width: float) -> np.ndarray
     """
     if count >= len(step_s):
         return np.ones(len(step_s))
+    from scipy import special  # Imported on use, as it is slow to import.
+
     a = step_s / max(width, _SHARPEST * float(step_s.max()), 1e-300)
     low, high = a.min() - 50.0, a.max() + 50.0
     for _ in range(100):

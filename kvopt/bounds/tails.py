@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 _LEAST_SHARE = 1e-6
 """Steps that take less of a tail than this are not told apart."""
@@ -32,6 +31,8 @@ class Tail:
 
     def shares(self, a: np.ndarray) -> np.ndarray:
         """float64[N] in (0, 1), summing to m: logistic functions of a - eta, for the eta at which they do."""
+        from scipy import special  # Imported on use, as it is slow to import.
+
         low, high = a.min() - 50.0, a.max() + 50.0
         for _ in range(80):
             eta = 0.5 * (low + high)
@@ -52,5 +53,7 @@ class Tail:
 
     def variables(self, share: np.ndarray) -> np.ndarray:
         """float64[N], 0 or more: an ``a`` with these shares."""
+        from scipy import special  # Imported on use, as it is slow to import.
+
         a = special.logit(np.clip(share, _LEAST_SHARE, 1.0 - _LEAST_SHARE))
         return a - special.logit(_LEAST_SHARE)

@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy import special
 
 from kvopt.lowering import Lowered
 from kvopt.trellis.ranges import full_reach, most_entries, n_levels, reach_of_lane
@@ -193,6 +192,8 @@ class Trellis:
             return None
         dearer = low.swap_s_per_byte @ channel_price + low.swap_price_per_byte
         if tau > 0:
+            from scipy import special  # Imported on use: it takes a quarter of a second, which few instances need.
+
             share = special.expit(-dearer / tau)
             saved = -tau * np.logaddexp(0.0, -dearer / tau)
         else:
