@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from random import Random
@@ -110,7 +111,7 @@ def spoiled_bytes(rng: Random, data: bytes, other: bytes = b"") -> bytes:
 def spoiled_json(rng: Random, data: Any) -> Any:
     """A copy of JSON data in which something is another value, missing or there twice."""
     if rng.random() < 0.03:
-        return value(rng)
+        return copy.deepcopy(value(rng))
     data = json.loads(json.dumps(data))
     for _ in range(rng.choice((1, 1, 2))):
         _spoil(rng, data)
@@ -126,9 +127,9 @@ def _spoil(rng: Random, data: Any) -> None:
             data = inner
             continue
         if rng.random() < 0.85:
-            data[key] = value(rng)
+            data[key] = copy.deepcopy(value(rng))  # What is drawn next may spoil that, too.
         elif isinstance(data, list) and rng.random() < 0.5:
-            data.append(inner)
+            data.append(copy.deepcopy(inner))
         else:
             del data[key]
         return
