@@ -122,7 +122,7 @@ def writable_path(field: str, value: Any, error: type[KvoptError] = KvoptError) 
 
 
 def items(values: Any) -> list | None:
-    """What is given, as a list; None for a text, and for what cannot be gone through, a 0-d array too."""
+    """List the values given; None for a text, and for what cannot be gone through, a 0-d array too."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         return None
     try:

@@ -78,7 +78,7 @@ def _named() -> Iterator[tuple[str, str, object]]:
 
 
 def _path(what: tuple) -> Path | None:
-    """Where the list is, if numba keeps anything; another for other sources, and another numba."""
+    """Path of the list, if numba keeps anything: another for other sources, and for another numba."""
     folder = getattr(getattr(rng.draw, "stats", None), "cache_path", None)
     if folder is None:
         return None

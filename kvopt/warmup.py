@@ -32,7 +32,7 @@ _PATIENCE_S = 3.0
 _EVERY_S = 10.0
 _NOTICE = "compiling the numerical kernels, once (two to four minutes) ..."
 _SIZES = np.full(8, 4096), np.arange(1, 9) * 512
-"""Of the blocks of tiny instances: one and several, to meet every kernel."""
+"""Sizes of the blocks of tiny instances: one and several, to meet every kernel."""
 
 _warmed: set[tuple] = set()
 
@@ -217,7 +217,7 @@ _PARTS: dict[str, Callable[[Instance, Instance], object]] = {
     "moves": _anneal,
     "hits": _count_hits_of,
 }
-"""What runs the kernels of each part on a tiny instance, given the one that it is to be like."""
+"""Runs of the kernels of each part on a tiny instance, given the one that it is to be like."""
 
 
 def _count_hits() -> None:

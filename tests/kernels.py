@@ -1,4 +1,4 @@
-"""How tests call what only kernels call."""
+"""Call from tests what only kernels call."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ PARTS = """
 
 
 def test_parts_are_called_by_kernels_alone_and_compiled_for_types(tmp_path):
-    """Of a float and an integer, not of each constant; what returns an array must count references to it."""
+    """Two specialisations, for a float and an integer, none for a constant; arrays returned need counted references."""
     (tmp_path / "parts.py").write_text(textwrap.dedent(PARTS))
     done = in_a_process("import parts", PYTHONPATH=str(tmp_path))
     refusals = [f"{name} is part of compiled kernels, and only they can call it" for name in ("twice", "doubled")]

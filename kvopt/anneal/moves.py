@@ -82,7 +82,7 @@ def _changes(states, tables, load, either, second, t, size, read, born, extra, o
 
 @njit(cache=True, nogil=True, inline="always")
 def tables_of(problem):
-    """What a block's changes in a slot are made of, out of the tuple.
+    """Take what prices a block's changes in a slot out of the problem.
 
     Returns arrays, which a piece must not.
     """

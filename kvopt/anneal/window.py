@@ -174,7 +174,7 @@ def time_with(load, either, t, swap, balanced, size, extra, swapped, lean, width
 
 @piece
 def together(a, b, temperature):
-    """What either of two ways costs: their free energy, or at temperature 0 the least."""
+    """Free energy of two ways taken together; at temperature 0 the lesser cost."""
     if abs(a - b) >= NEGLIGIBLE * temperature:
         return min(a, b)
     return min(a, b) - temperature * math.log1p(math.exp(-abs(a - b) / temperature))

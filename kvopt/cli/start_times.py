@@ -1,4 +1,4 @@
-"""How long a command takes to get to work: ``kvopt --start-times COMMAND``."""
+"""Times of a command's start: ``kvopt --start-times COMMAND``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvopt.result import Progress
 class _State:
     wanted = False
     parts: tuple[tuple[str, float], ...] = ()
-    """What there was so far, and when it ended."""
+    """Parts of the start that are over, and when each ended."""
 
 
 def measure(wanted: bool) -> None:
